@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,7 +33,41 @@ mounts = session
 """
 KEY, FILE, SHOWN, SHARED = "/root/bench-key", "/root/bench.csv", "/srv/shown", "/srv/shared"
 HOOKS, AWAY = "/etc/shadow-maint", "/etc/shadow-maint.away"
+# The others of its kind, where the machine has them: tests/sandbox --root trixie-bench.
+JAILKIT = """set -e
+useradd -m "$1"
+jk_jailuser -m -j /srv/jailkit -s /usr/sbin/jk_lsh "$1"
+install -D -m 644 /root/bench-key.pub "/srv/recipe-keys/$1"
+"""
+UNDO_JAILKIT = """userdel -r "$1" 2>/dev/null
+sed -i "/^$1:/d" /srv/jailkit/etc/passwd /srv/jailkit/etc/group
+rm -rf "/srv/jailkit/home/$1" "/srv/recipe-keys/$1"
+"""
+PROFTPD_PORT = 2322
+PROFTPD = f"""\
+LoadModule mod_xfer.c
+LoadModule mod_ls.c
+LoadModule mod_sftp.c
+ServerType standalone
+ServerName bench
+UseIPv6 off
+Port {PROFTPD_PORT}
+PidFile /run/proftpd-bench.pid
+ScoreboardFile /run/proftpd-bench.scoreboard
+User nobody
+Group nogroup
+DefaultRoot ~
+RequireValidShell off
+AllowOverwrite on
+AuthPAM off
+WtmpLog off
+SFTPEngine on
+SFTPHostKey /root/bench-host
+SFTPAuthMethods publickey
+SFTPAuthorizedUserKeys file:/root/bench-rfc4716
+"""
 PACKAGES = ("openssh-server", "passwd", "systemd", "util-linux", "python3-pluggy", "python3-rich")
+PACKAGES += ("jailkit", "proftpd-mod-crypto", "mysecureshell")
 SAMPLE = 20  # accounts of the recipe in a loop, which is slow
 RECIPE = """set -e
 useradd -m -G recipe "$1"
@@ -57,6 +92,7 @@ for place in /srv/sftp /home /etc/ssh/authorized_keys /etc/sftpjail/mounts \\
 done
 sftpjail check
 """
+ABSENT = "it is not in this machine; tests/bench/run --root trixie-bench has it"
 Row = dict[str, Any]
 
 
@@ -133,6 +169,8 @@ def prepare() -> int:
     if not os.path.isdir("/run/systemd/system"):
         run("/usr/sbin/sshd", "-p", "2222", "-o", "PidFile=/run/sshd.pid")
     run("sftpjail", "setup")
+    if shutil.which("jk_init"):
+        run("jk_init", "-j", "/srv/jailkit", "sftp", "jk_lsh")
     return 22 if os.path.isdir("/run/systemd/system") else 2222
 
 
@@ -164,6 +202,12 @@ def one_account(bench: Bench, size: int) -> None:
         run("sh", "-c", UNDO_RECIPE, "sh", name, check=False)
         return taken
 
+    def jailkit() -> float:
+        name = bench.name()
+        taken = run("sh", "-c", JAILKIT, "sh", name)
+        run("sh", "-c", UNDO_JAILKIT, "sh", name, check=False)
+        return taken
+
     methods: dict[str, Callable[[], float]] = {
         "bare useradd": made("useradd", "-m", "NAME"),
         "useradd with our hook": made("useradd", "-m", "-G", "sftponly", "NAME"),
@@ -172,6 +216,10 @@ def one_account(bench: Bench, size: int) -> None:
         ),
         "the recipe by hand": recipe,
     }
+    if shutil.which("jk_jailuser"):
+        methods["jailkit, without a mount"] = jailkit
+    else:
+        bench.skip(1, "jailkit", ABSENT)
     taken = bench.turns(methods)
     bare = statistics.median(taken["bare useradd"])
     for what, times in taken.items():
@@ -181,7 +229,6 @@ def one_account(bench: Bench, size: int) -> None:
             starts = (median - bare) / bench.start
             words = f"the hook ≤ 3.5 starts of a Python with argparse (here {starts:.1f})"
             bench.limit(words, starts <= 3.5)
-    bench.skip(1, "jailkit", "it is not in the machine that the tests run in")
 
 
 def many(bench: Bench, size: int, each: dict[int, float]) -> None:
@@ -280,11 +327,36 @@ def sftp(user: str, port: int, batch: str) -> float:
     return run(*argv, f"{user}@127.0.0.1", text=batch)
 
 
+def ordinary(name: str, shell: str) -> None:
+    """Make an ordinary account that logs in with the key."""
+    run("useradd", "-m", "-s", shell, name)
+    run("install", "-d", "-o", name, "-m", "700", f"/home/{name}/.ssh")
+    run("install", "-o", name, "-m", "600", f"{KEY}.pub", f"/home/{name}/.ssh/authorized_keys")
+
+
+def others(bench: Bench, port: int) -> dict[str, tuple[str, int]]:
+    """Start what else serves SFTP alone; return who logs in where, by what it is."""
+    found = {}
+    if shutil.which("mysecureshell"):
+        ordinary("mine", shutil.which("mysecureshell") or "")
+        found["MySecureShell"] = ("mine", port)
+    else:
+        bench.skip(4, "MySecureShell", ABSENT)
+    if shutil.which("proftpd"):
+        ordinary("ftp-user", "/bin/sh")
+        run("ssh-keygen", "-q", "-m", "PEM", "-t", "rsa", "-N", "", "-f", "/root/bench-host")
+        run("sh", "-c", f"ssh-keygen -e -f {KEY}.pub >/root/bench-rfc4716")
+        Path("/root/proftpd.conf").write_text(PROFTPD, encoding="ascii")
+        run("proftpd", "-c", "/root/proftpd.conf")
+        found["proftpd with mod_sftp"] = ("ftp-user", PROFTPD_PORT)
+    else:
+        bench.skip(4, "proftpd with mod_sftp", ABSENT)
+    return found
+
+
 def sessions(bench: Bench, port: int) -> None:
     """Point 4: logins and transfers in a jail beside an ordinary account's on the same sshd."""
-    run("useradd", "-m", "-s", "/bin/sh", "plain")
-    run("install", "-d", "-o", "plain", "-m", "700", "/home/plain/.ssh")
-    run("install", "-o", "plain", "-m", "600", f"{KEY}.pub", "/home/plain/.ssh/authorized_keys")
+    ordinary("plain", "/bin/sh")
     run("sftpjail", "add", "jailed", "--key", f"{KEY}.pub", "--mount", f"{SHOWN}:/shown")
     mib, files = bench.given.mib, bench.given.files
     run("sh", "-c", f"head -c {mib}M /dev/urandom >/root/big; mkdir -p /root/small")
@@ -305,19 +377,21 @@ def sessions(bench: Bench, port: int) -> None:
         f"get of {files} small files": ("get -r small /root/got\n", "", None),
     }
     rounds, booted = bench.given.rounds, os.path.isdir("/run/systemd/system")
+    rivals = others(bench, port)
     for what, (batch, words, judged) in batches.items():
         bench.given.rounds = rounds if what == "login" else min(rounds, 5)
         bench.say(what)
-        users = ("plain", "jailed")
-        taken = bench.turns({user: partial(sftp, user, port, batch) for user in users})
+        who = {"plain": ("plain", port), "jailed": ("jailed", port), **rivals}
+        taken = bench.turns({one: partial(sftp, *where, batch) for one, where in who.items()})
         plain = bench.add(4, f"{what}, an ordinary account", taken["plain"])
         jailed = bench.add(4, f"{what}, in a jail", taken["jailed"])
         bench.rows[-1] |= {"ratio": jailed / plain, "of": "an ordinary account's"}
         if judged and (booted or what != "login"):
             bench.limit(words, judged(jailed / plain))
+        for rival in rivals:
+            median = bench.add(4, f"{what}, {rival}", taken[rival])
+            bench.rows[-1] |= {"ratio": median / plain, "of": "an ordinary account's"}
     bench.given.rounds = rounds
-    for other in ("proftpd with mod_sftp", "MySecureShell"):
-        bench.skip(4, other, "it is not in the machine that the tests run in")
     bench.skip(4, "boot with many jails", "a boot is measured by hand, from outside of the machine")
 
 

@@ -24,6 +24,9 @@ domain="samba-ad-dc samba-ad-provision ldb-tools krb5-user winbind libnss-winbin
 # What watches a host, to be told of jails; and what scans and posts uploads.
 monitors="prometheus prometheus-node-exporter nagios4-core curl clamav-daemon clamdscan"
 
+# What else makes or serves accounts for SFTP alone, to be measured beside (tests/bench/run).
+rivals="jailkit proftpd-core proftpd-mod-crypto mysecureshell"
+
 # What may be installed in a clean root without a network.
 downloads="openssh-server openssh-client adduser passwd python3 python3-pluggy python3-configobj python3-rich rsyslog
     logrotate systemd systemd-sysv libpam-systemd dbus mount util-linux iproute2 procps e2fsprogs acl sudo man-db
@@ -185,7 +188,7 @@ END
 # Sets layers: the directories in the cache, topmost first, that make up root NAME; builds what is missing.
 use_root() {
     local name=$1 suite=${1%%-*} packages=$packages downloads=$downloads
-    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|monitor|btrfs|packages|clean))?$|^trixie-(arch|ansible|samba)$ ]] ||
+    [[ $name =~ ^(bookworm|trixie|forky|sid)(-(syslog-ng|ldap|sssd|monitor|btrfs|bench|packages|clean))?$|^trixie-(arch|ansible|samba)$ ]] ||
         die "unknown root '$name'"
     if [[ $suite =~ forky|sid ]]; then # there pivot_root is a package of its own
         packages+=,util-linux-extra downloads+=" util-linux-extra"
@@ -199,6 +202,7 @@ use_root() {
         -sssd) use_root "$suite" && provide "$name" build_directory "$sssd" ;;
         -samba) use_root "$suite" && provide "$name" build_domain "$domain" ;;
         -monitor) use_root "$suite" && provide "$name" build_packages "$monitors" ;;
+        -bench) use_root "$suite" && provide "$name" build_packages "$rivals" ;;
         -btrfs) use_root "$suite" && provide "$name" build_packages "btrfs-progs" ;;
         -packages) use_root "$suite" && provide "$name" build_packages "$package_tools" ;;
         -arch) use_root "$suite-packages" && provide "$name" build_arch ;;
