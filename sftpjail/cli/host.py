@@ -23,6 +23,7 @@ from ..operations.apply import (
     for_config,
     guarded,
     kept_methods,
+    outstanding,
     plan_all,
     plan_with_setup,
     prunable,
@@ -246,17 +247,15 @@ def apply(context: Context) -> int:
 
 def _apply(context: Context, wanted: Sequence[str] | None) -> int:
     """Make and repair the jails of some accounts, or for None of all, and update the host."""
+    among = _outstanding(context) if wanted is None else None
+    if among == set():
+        context.say(["nothing to do: all is as it should be"])
+        _keep_hourly(context)
+        return context.close(0)
     with context.engine() as engine:
         engine, renamed = rename_all(context, engine)
         jails = jailed(engine.config, engine.host)
-        chosen = dict(jails)
-        if wanted is not None:
-            missing = [name for name in wanted if name not in jails]
-            if missing:
-                raise SftpJailError(
-                    f"not jailed: {', '.join(missing[:8])}", f"sftpjail adopt {missing[0]}"
-                )
-            chosen = {name: jails[name] for name in wanted}
+        chosen = _chosen(jails, wanted, among)
         skipped = guarded(engine, chosen)
         last: list[Event] = []
         unknown = unanswered(engine.host)
@@ -272,16 +271,55 @@ def _apply(context: Context, wanted: Sequence[str] | None) -> int:
         first = [OnSetup()] if whole else []
         plan, veto = _apply_for(context, engine, first, willing | strange, last)
         reports = _reports(plan, willing, engine.host)
-    if is_unit(engine.host) and not context.dry_run:
-        from ..operations.last_used import keep_hourly  # late: only systemd's units need it
-
-        keep_hourly(engine.config, engine.host.anew())
+    _keep_hourly(context)
     told = [f"{name} is skipped: {reason}" for name, reason in skipped.items()]
     clashes = {name: error for name, error in renamed.items() if error}
     errors = clashes | plan.errors
     failed = [*_problems(errors), *plan.behind]
     context.answer_problems([*unknown, *veto, *failed, *told, *reports])
     return context.close(1 if errors or veto or unknown else 0)
+
+
+def _chosen(
+    jails: Mapping[str, Account], wanted: Sequence[str] | None, among: set[str] | None
+) -> dict[str, Account]:
+    """Return the accounts to look at: the wanted ones, else those among some, else all.
+
+    Raises:
+        SftpJailError: a wanted one is not jailed.
+    """
+    if wanted is not None:
+        missing = [name for name in wanted if name not in jails]
+        if missing:
+            raise SftpJailError(
+                f"not jailed: {', '.join(missing[:8])}", f"sftpjail adopt {missing[0]}"
+            )
+        return {name: jails[name] for name in wanted}
+    return {name: account for name, account in jails.items() if among is None or name in among}
+
+
+def _outstanding(context: Context) -> set[str] | None:
+    """Return which accounts systemd's unit has to look at with the lock held, or None for all.
+
+    It runs after every useradd, and with ten thousand accounts it looks for seconds. The next
+    useradd must not wait for that.
+    """
+    if context.dry_run or context.arguments.prune or not is_unit(Host()):
+        return None
+    try:
+        with context.engine(reading=True, tolerant=False) as engine:
+            return outstanding(engine)
+    except SftpJailError:  # which it then reports
+        return None
+
+
+def _keep_hourly(context: Context) -> None:
+    """Keep when keys were last used, if systemd's unit runs this."""
+    engine = context.engines[-1]
+    if is_unit(engine.host) and not context.dry_run:
+        from ..operations.last_used import keep_hourly  # late: only systemd's units need it
+
+        keep_hourly(engine.config, engine.host.anew())
 
 
 def _apply_for(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from shlex import quote
 
 from ..config import Config
-from ..engine.engine import Engine
+from ..engine.engine import Engine, interrupted
 from ..engine.manager import Manager
 from ..engine.plan import Event, OnSetup, OnUserCreate, Plan
 from ..errors import SftpJailError
@@ -19,13 +19,15 @@ from ..jails.closing import list_after
 from ..jails.directory import lost_groups, silent, unseen
 from ..jails.guards import why_not
 from ..jails.leftovers import leftovers
-from ..jails.membership import is_valid, name_now, refuse_name, untaken
+from ..jails.membership import is_valid, jailed, name_now, refuse_name, untaken
 from ..model import Account
 from ..openssh.match_blocks import with_former_methods
 from ..paths import HOST_RECORD
+from ..system import departures
 from .events import closing, create_events
 from .keys import FirstKeys
 from .limits import limited_by
+from .renames import next_renaming
 
 # If this many accounts fail in a row, apply assumes that something is wrong with the host.
 PATIENCE = 20
@@ -164,6 +166,29 @@ def still_jailed(names: list[str]) -> SftpJailError:
         f"still jailed: {listed}; without their Match block these would be ordinary accounts",
         choices=choices,
     )
+
+
+def outstanding(engine: Engine) -> set[str] | None:
+    """Return the accounts whose jails `apply` would make, change, skip or report.
+
+    Args:
+        engine: with the facts; it need not hold the lock, as nothing is changed.
+
+    Returns:
+        their names, or None if apply must look at everything: the host itself needs a change,
+        an account was renamed, or a directory service does not answer.
+    """
+    host, jails = engine.host, jailed(engine.config, engine.host)
+    if interrupted(host) or departures.stopped() or unanswered(host):
+        return None
+    if next_renaming(engine) is not None or untaken(engine.config, host):
+        return None
+    skipped = guarded(engine, jails)
+    willing = [account for name, account in jails.items() if name not in skipped]
+    plan, veto = plan_with_setup(engine, [OnSetup()], willing, [])
+    if veto or plan.behind or "" in plan.owners:
+        return None
+    return {*plan.owners, *plan.errors, *skipped}
 
 
 def unanswered(host: Host) -> list[str]:

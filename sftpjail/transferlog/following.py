@@ -46,7 +46,6 @@ _READ = (
 )
 _FOLLOW = (*_ALL, "--output-fields=_UID", "--follow", "--lines=0")
 _JOURNALS = ("/run/log/journal", "/var/log/journal")
-_BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 class Dropped(NamedTuple):
@@ -274,7 +273,7 @@ class _Look:
         Raises:
             SftpJailError: journalctl failed.
         """
-        boot, parts, begun = self._boot(), Entries(dropped=True), False
+        boot, parts, begun = sources.boot_id(self._host()), Entries(dropped=True), False
         with contextlib.closing(self._output()) as pieces:
             for piece in pieces:
                 found = parts.split(piece)
@@ -322,10 +321,6 @@ class _Look:
         host = self._host()
         directories = [f"{top}/{name}" for top in _JOURNALS for name in host.listdir(top)]
         return [f"{path}/{name}" for path in directories for name in host.listdir(path)]
-
-    def _boot(self) -> str:
-        """Return the id of this boot as cursors have it, or ""."""
-        return (self._host().read(_BOOT) or b"").decode("ascii", "replace").replace("-", "").strip()
 
 
 class _Told:

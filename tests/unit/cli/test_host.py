@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import sys
@@ -18,13 +19,16 @@ from played import Run, Stage, rogue, root, run, stage
 
 from sftpjail import Profile, SftpJailError
 from sftpjail.cli import hook
+from sftpjail.cli import host as cli_host
 from sftpjail.config import Config
-from sftpjail.engine import manager
+from sftpjail.engine import engine, manager
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.plan import OnMount, OnUnmount, Plan
 from sftpjail.host.accounts import People
 from sftpjail.jails import activity
 from sftpjail.jails.membership import jailed
+from sftpjail.model import Account
+from sftpjail.operations import apply, last_used
 from sftpjail.operations.events import create_events
 from sftpjail.system import arrivals
 from sftpjail.system.programs import Answer
@@ -178,6 +182,65 @@ def test_apply_makes_each_jail_and_the_host(run: Run, stage: Stage) -> None:
     assert has_jail(stage, "cat")
     assert (stage.tree.root / "etc/shadow-maint/useradd-post.d/sftpjail").exists()
     assert run("apply") == (0, "nothing to do: 2 jails checked, all is as it should be\n")
+
+
+@pytest.fixture
+def unit(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """systemd's unit runs this; a list of what it did: took the lock, and kept the last uses."""
+    done: list[str] = []
+
+    def lock(path: str, timeout: float) -> contextlib.AbstractContextManager[None]:
+        done.append("lock")
+        return contextlib.nullcontext()
+
+    stage.tree.write("/proc/self/cgroup", "0::/system.slice/sftpjail.service\n")
+    monkeypatch.setattr(cli_host, "Host", stage.host)
+    monkeypatch.setattr(engine.locks, "lock", lock)
+    monkeypatch.setattr(last_used, "keep_hourly", lambda config, host: done.append("last uses"))
+    return done
+
+
+def test_the_unit_does_not_keep_useradd_waiting(run: Run, stage: Stage, unit: list[str]) -> None:
+    """It looks at everything without the lock, which it takes for those with something to do."""
+    assert run("apply") == (0, "nothing to do: all is as it should be\n"), run.err
+    assert unit == ["last uses"]
+    join(stage, "cat", 1100)
+    assert run("apply") == (0, "applied: cat\n"), run.err
+    assert has_jail(stage, "cat") and unit[1:] == ["lock", "last uses"]
+
+
+def test_the_unit_looks_with_the_lock_at_few(
+    run: Run, stage: Stage, unit: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[list[str]] = []
+    real = apply.plan_with_setup
+
+    def spy(engine: Engine, first: Any, accounts: list[Account], *rest: Any) -> Any:
+        looked.append([account.name for account in accounts])
+        return real(engine, first, accounts, *rest)
+
+    for module in (apply, cli_host):
+        monkeypatch.setattr(module, "plan_with_setup", spy)
+    join(stage, "cat", 1100)
+    assert run("apply") == (0, "applied: cat\n")
+    assert looked == [["ann", "cat"], ["cat"]]
+
+
+def test_the_unit_looks_with_the_lock_at_all(run: Run, stage: Stage, unit: list[str]) -> None:
+    """The host is not as it should be, so who knows which jails are."""
+    (stage.tree.root / "etc/shadow-maint/useradd-post.d/sftpjail").unlink()
+    assert run("apply")[0] == 0, run.err
+    assert (stage.tree.root / "etc/shadow-maint/useradd-post.d/sftpjail").exists()
+    assert unit == ["lock", "last uses"]
+
+
+@pytest.mark.parametrize("name", ["admin", "a+b"])
+def test_the_unit_reports_whom_it_skips(run: Run, stage: Stage, unit: list[str], name: str) -> None:
+    join(stage, name, 1100)
+    without = run("apply")
+    said = run.err
+    stage.tree.write("/proc/self/cgroup", "0::/user.slice/x.scope\n")
+    assert run("apply")[0] == without[0] and run.err == said and name in said
 
 
 def test_apply_skips_an_administrator_and_says_so(run: Run, stage: Stage) -> None:
