@@ -102,6 +102,10 @@ class NotJailed(SftpJailError):
     severity = "open"
 
 
+class JailUnknown(SftpJailError):
+    """Whether sshd jails a member cannot be found out, so that nobody may be let in for it."""
+
+
 class UsageError(SftpJailError):
     """The command line or the configuration is wrong; nothing was looked at."""
 

@@ -14,7 +14,7 @@ from ..escapes import counted
 from ..host import Host
 from ..jails.directory import lost_groups
 from ..model import Problem
-from ..operations.apply import guarded, plan_all
+from ..operations.apply import guarded, plan_all, released_by
 from ..operations.daemons import reload_stale
 from ..operations.diagnosis import chosen_jails, judge, wrong
 from ..operations.imports import seen_by_setup
@@ -145,8 +145,9 @@ def _fix(context: Context, engine: Engine) -> None:
     try:
         narrow = users or lost_groups(engine.config, engine.host)
         plan = plan_all(engine, [] if narrow else [OnSetup()], willing, [], by="check --fix")
-    except SftpJailError:
-        plan = plan_all(engine, [], willing, [], by="check --fix")
+    except SftpJailError as error:
+        released = released_by(engine, willing, error)
+        plan = plan_all(engine, [], willing, [], by="check --fix", released=released)
     done = "made the changes of `sftpjail setup` and `sftpjail apply`"
     context.finish(engine, plan, [done, *plan.said.values()])
     context.warn(plan.behind)

@@ -125,8 +125,9 @@ def _group(fields: list[str]) -> Group | None:
     gid = number(fields[2]) if len(fields) in (3, 4) else None
     if gid is None:
         return None
-    members = tuple(member for member in "".join(fields[3:]).split(",") if member)
-    return Group(fields[0], gid, members)
+    # The C library skips blanks before a name (nss/nss_files/files-parse.c), and none after it.
+    members = (member.lstrip(" \t\v\f\r") for member in "".join(fields[3:]).split(","))
+    return Group(fields[0], gid, tuple(member for member in members if member))
 
 
 def _shadow(fields: list[str]) -> Shadow | None:

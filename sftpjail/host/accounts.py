@@ -301,6 +301,17 @@ class People:
         """Return the name of a group, or its number if it has no name."""
         return self.group_of(gid) or str(gid)
 
+    def known_as(self, name: str) -> str:
+        """Return the local group by whose name getgrgid(3) knows the gid of a local group.
+
+        It is another one where two lines of group(5) have the same gid: the first line answers.
+        """
+        group = self.groups.get(name)
+        if group is None:
+            return name
+        same = (one.name for one in self.groups.holding(f":{group.gid}") if one.gid == group.gid)
+        return next(same, name)
+
     def group(self, name: str) -> Group | None:
         """Return a group, local or from a name service, or None; members of both are joined."""
         found = self.groups.get(name)

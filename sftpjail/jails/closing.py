@@ -27,7 +27,7 @@ from ..openssh.settings import effective
 from ..paths import HOST_RECORD
 from .guards import administrator, is_namesake, why_not
 from .homes import home_problem
-from .membership import is_valid, name_now
+from .membership import is_valid, lost
 
 if TYPE_CHECKING:
     from ..actions import Action
@@ -284,7 +284,7 @@ def lets_in(account: Account, host: Host) -> bool:
         return True
     if host.lstat(HOST_RECORD) is None:
         return False  # this host is not set up, so nobody expects a jail
-    if name_now(account, host):
+    if lost(account, host):
         return True
     chroot = (
         profile.chroot if host.preparing else effective(host, account.name).get("chrootdirectory")

@@ -12,7 +12,7 @@ from ..config import Config
 from ..errors import NotJailed, SftpJailError
 from ..escapes import Advice, shown
 from ..host import Host
-from ..model import Account, Profile, is_valid_name, valid_name
+from ..model import Account, Group, Profile, is_valid_name, valid_name
 from .directory import refuse_silent
 from .guards import why_not
 
@@ -97,7 +97,9 @@ def find(name: str, config: Config, host: Host) -> Account:
             return replace(account, profile=profile)
     groups = host.groups_of(name)
     for profile in config.profiles:
-        if profile.group in groups:
+        if profile.group in groups or (
+            shares_gid(profile, host) and host.in_group(name, profile.group)
+        ):
             return replace(account, profile=profile)
     renamed = (one for one in config.profiles if new_name(name, one, host))
     return replace(account, profile=next(renamed, None))
@@ -211,6 +213,53 @@ def refuse_missing(profile: Profile, host: Host) -> None:
     refuse_other_name(profile, host)
     if profile.group and host.group(profile.group) is None:
         raise SftpJailError(f"there is no group {profile.group}", "sftpjail setup")
+
+
+def lost(account: Account, host: Host) -> SftpJailError | None:
+    """Return why sshd does not know the group by which an account is jailed by its name, if so."""
+    profile, now = account.profile, name_now(account, host)
+    if profile is None:
+        return None
+    if now:
+        return was_renamed(profile, now, host)
+    by_group = account.name not in profile.match_user
+    return same_gid(profile, host) if by_group and shares_gid(profile, host) else None
+
+
+def shares_gid(profile: Profile, host: Host) -> bool:
+    """Return whether another group has the gid of a profile's, and comes before it in group(5).
+
+    sshd asks for the names of the gids that an account has (groupaccess.c, ga_init), and gets that
+    of the first group.
+    """
+    known_as = partial(host.people.known_as, profile.group)
+    name = host.files.once((shares_gid, profile.group), known_as) if profile.group else ""
+    return name != profile.group
+
+
+def same_gid(profile: Profile, host: Host) -> SftpJailError:
+    """Return the error that another group has the gid of the group of a profile."""
+    group, other = host.people.groups[profile.group], host.people.known_as(profile.group)
+    command = host.files.once((same_gid, group.name), partial(_other_gid, group, host))
+    is_advice = isinstance(command, Advice)
+    return NotJailed(
+        f"the group {shown(other)} has the gid of {group.name} ({group.gid}), and comes before it",
+        why=f"sshd takes whoever is in {group.name} for a member of {shown(other)} alone",
+        choices=[] if is_advice else [(f"to give {group.name} a gid of its own", command)],
+        advice=command if is_advice else "",
+    )
+
+
+def _other_gid(group: Group, host: Host) -> str:
+    """Return the command that gives a group a gid that no other has, or advice.
+
+    groupmod(8) takes the accounts along whose primary group it is, whichever of the two is meant.
+    """
+    if any(account.gid == group.gid for account in host.accounts.values()):
+        return Advice(f"give one of them another gid: groupmod -g GID {quote(group.name)}")
+    taken = {one.gid for one in host.people.groups.values()}
+    gid = next(gid for gid in range(max(host.people.uids[0], group.gid), 2**31) if gid not in taken)
+    return f"groupmod -g {gid} {quote(group.name)} && sftpjail apply"
 
 
 def was_renamed(profile: Profile, now: str, host: Host) -> SftpJailError:

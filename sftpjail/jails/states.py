@@ -210,6 +210,9 @@ class States:
         lacking = self._lacking(account)
         if lacking:
             yield State("incomplete", lacking)
+        unknown = self._unknown_elsewhere(account, groups)
+        if unknown:
+            yield State("unknown", unknown)
 
     def _opening(self, account: Account, found: Settings) -> str:
         """Return how an account can leave its jail, or get into a directory that is none, or ""."""
@@ -247,12 +250,25 @@ class States:
         """Return which sshd besides the primary one lets an account in without a chroot, or ""."""
         for daemon in self._beside():
             found = None
-            with contextlib.suppress(SftpJailError):  # `check` reports that it cannot be asked
+            with contextlib.suppress(SftpJailError):  # `_unknown_elsewhere` says so
                 found = None if daemon.unknown else self._ask(account, groups, daemon)
             if found is None or found.get("chrootdirectory") not in ("", "none"):
                 continue
             if not any(denials(found, account.name, groups)):
                 return f"{daemon} does not jail it"
+        return ""
+
+    def _unknown_elsewhere(self, account: Account, groups: tuple[str, ...]) -> str:
+        """Return of which sshd besides the primary one nobody knows whether it jails, or ""."""
+        for daemon in self._beside():
+            why = daemon.unknown
+            try:
+                if not why:
+                    self._ask(account, groups, daemon)
+            except SftpJailError as error:
+                why = error.message
+            if why:
+                return f"whether {daemon} jails it is not known: {why}"
         return ""
 
     def _beside(self) -> list[Daemon]:

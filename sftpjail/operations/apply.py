@@ -250,7 +250,7 @@ def plan_with_setup(
         try:
             return plan_all(engine, first, accounts, last, failed=failed), []
         except SftpJailError as error:
-            released = _released(engine, accounts, error)
+            released = released_by(engine, accounts, error)
             plan = plan_all(engine, [], accounts, last, failed=failed, released=released)
             if any(other.message == error.message for other in plan.errors.values()):
                 return plan, []  # one cause is reported once
@@ -258,7 +258,7 @@ def plan_with_setup(
     return plan_all(engine, [], accounts, last, failed=failed), []
 
 
-def _released(
+def released_by(
     engine: Engine, accounts: Iterable[Account], error: SftpJailError
 ) -> dict[str, SftpJailError]:
     """Return the accounts that sshd lets in without their jail while setup is not possible.

@@ -20,7 +20,7 @@ from ..jails.closing import is_disabled, is_shut, lets_in
 from ..jails.directory import silent
 from ..jails.guards import why_not
 from ..jails.leftovers import account_with_recorded_uid, former_name, left_names, leftover
-from ..jails.membership import called_now, find_jailed, jailed, name_now, untaken, was_renamed
+from ..jails.membership import called_now, find_jailed, jailed, lost, untaken
 from ..jails.renames import is_same_person, same
 from ..model import Account, Problem, inside, valid_name
 from .apply import guarded, plan_all, refusals, unanswered
@@ -245,9 +245,8 @@ def _account_problems(
     if error and not reason and _is_renamed(account, host):
         yield _renamed(account, error, engine)
         return
-    now = name_now(account, host)
-    if now and account.profile:  # one cause, whoever is in the group
-        problem = Problem.of(was_renamed(account.profile, now, host), about=name)
+    if cause := lost(account, host):  # one cause, whoever is in the group
+        problem = Problem.of(cause, about=name)
         yield replace(problem, severity="open" if _is_open(account, host) else "broken")
         return
     found = _about(name, engine.manager.problems(account, host))
@@ -348,17 +347,19 @@ def _protected(account: Account, reason: str, host: Host) -> Problem:
     is_open = _is_open(account, host)
     what = f"is in a jail group, and {reason}"
     why = f"sshd lets it into {shown(account.jail)}" if is_open else "sshd jails it all the same"
+    if is_open is None:
+        why = "whether sshd jails it is not known"
     fix = _out_of_group(account, host)
     severity = "open" if is_open else "broken"
     return Problem(what, why, fix, severity=severity, about=account.name)
 
 
-def _is_open(account: Account, host: Host) -> bool:
-    """Return whether sshd lets an account in whose jail cannot be made."""
+def _is_open(account: Account, host: Host) -> bool | None:
+    """Return whether sshd lets an account in whose jail cannot be made, None if it does not say."""
     try:
         return lets_in(account, host) and not is_shut(account, host)
     except SftpJailError:
-        return False
+        return None
 
 
 def _out_of_group(account: Account, host: Host) -> str:

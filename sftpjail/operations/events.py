@@ -17,7 +17,7 @@ from ..host import Host
 from ..jails.closing import DISABLE, close, is_shut, lets_in, why_spared
 from ..jails.directory import refuse_silent
 from ..jails.leftovers import has_remains, in_question, left_names, leftover
-from ..jails.membership import find, name_now
+from ..jails.membership import find, name_now, shares_gid
 from ..model import Account, Bind, inner_first, inside, outer_first
 from ..openssh.chroot_path import new_home
 
@@ -109,6 +109,8 @@ def closing(
         closed = host.origin(name).closed is not None and is_shut(account, host)
         return [], _longer(error, f"{name} is shut out until this is fixed") if closed else error
     now = name_now(account, host)
+    if account.profile and shares_gid(account.profile, host):
+        now = account.profile.group
     try:
         wanted = close(account, error.message, by, host)
     except SftpJailError as worse:

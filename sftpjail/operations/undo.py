@@ -47,7 +47,7 @@ from ..engine.plan import (
     Plan,
     Step,
 )
-from ..errors import NotJailed, SftpJailError
+from ..errors import JailUnknown, NotJailed, SftpJailError
 from ..escapes import look_at
 from ..jails.addresses import listed
 from ..jails.closing import DISABLE, date_of, is_disabled
@@ -434,10 +434,11 @@ def _refuse_unjailed(account: Account, engine: Engine) -> None:
 
     Raises:
         NotJailed: with the line of sshd_config(5) that wins.
+        JailUnknown: sshd does not say whether it would.
     """
     try:
         engine.plan(create_events(account, engine.host, engine.manager))
-    except NotJailed:
+    except (NotJailed, JailUnknown):
         raise
     except SftpJailError:
         pass

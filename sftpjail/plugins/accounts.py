@@ -35,7 +35,7 @@ from ..jails.closing import (
     reopen,
     why_spared,
 )
-from ..jails.membership import jailed, name_now, refuse_other_name, was_renamed
+from ..jails.membership import jailed, lost, refuse_other_name
 from ..model import Group
 from ..openssh.pam_session import CLOSED
 from ..openssh.repair import basic
@@ -184,10 +184,10 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
 
 
 def _refuse_other_name(account: Account, host: Host) -> None:
-    """Refuse to let an account in while the group by which it is jailed has another name."""
-    now = name_now(account, host)
-    if now and account.profile:
-        raise was_renamed(account.profile, now, host)
+    """Refuse to let an account in while sshd knows its jail's group under another name."""
+    error = lost(account, host)
+    if error:
+        raise error
 
 
 @hookimpl

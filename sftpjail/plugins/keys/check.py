@@ -14,11 +14,11 @@ from ...config import keyfile
 from ...escapes import Advice, Choice, shown
 from ...host import Host
 from ...jails.leftovers import account_with_recorded_uid
-from ...openssh.public_keys import LIVE_TEST, Entry, blob, strange_option, survey, unfit
+from ...openssh.public_keys import LIVE_TEST, Entry, strange_option, survey, unfit
 from ...openssh.repair import basic
 from ...openssh.settings import Settings, effective
 from ...paths import KEYS_DIR
-from . import sources
+from . import revoked, sources
 from .permissions import loose_mode, unreadable
 
 
@@ -109,16 +109,6 @@ def _wrapped(
     return None
 
 
-def _is_revoked(key: Key, path: str, host: Host) -> bool:
-    """Return whether RevokedKeys has a key; it may be a text file or a KRL (ssh-keygen(1))."""
-    data = host.read(path) or b""
-    if not data.startswith(b"SSHKRL\n\0"):
-        entries = survey([data.decode("utf-8", "surrogateescape")], host)[0]
-        return any(entry.key and blob(entry.key) == blob(key) for entry in entries)
-    answer = host.ask(["ssh-keygen", "-Q", "-f", path, "/dev/stdin"], stdin=f"{blob(key)}\n")
-    return "REVOKED" in answer.out + answer.err
-
-
 def _expired(key: Key) -> str:
     """Return since when sshd refuses a key by its expiry-time=, or "" (sshd(8))."""
     expiry = next(
@@ -158,9 +148,9 @@ def _useless(key: Key, found: Settings, host: Host) -> str:
             f"{key.type} is not in PubkeyAcceptedAlgorithms "
             f"({found.where('pubkeyacceptedalgorithms')})"
         )
-    revoked = found.get("revokedkeys")
-    if revoked not in ("", "none") and _is_revoked(key, revoked, host):
-        return f"revoked in {revoked}"
+    path = revoked.list_of(found)
+    if path and revoked.is_revoked(key, path, host):
+        return f"revoked in {path}"
     return ""
 
 
@@ -182,10 +172,9 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Problem]
     if not host.thorough or not keys:
         return problems
     found = effective(host, account.name)
-    revoked = found.get("revokedkeys")
-    if revoked not in ("", "none") and host.stat(revoked) is None and found.is_set("revokedkeys"):
-        what = f"the file {revoked} of RevokedKeys ({found.where('revokedkeys')}) is missing"
-        return [*problems, _no_list(what, revoked, host)]
+    flaw = revoked.flaw(keys, found, host)
+    if flaw:
+        return [*problems, flaw]
     reasons = [_useless(key, found, host) for key in keys]
     if all(reasons):
         cure = f"give it another key: sftpjail key add {account.name} FILE"
@@ -194,15 +183,6 @@ def _usable(account: Account, entries: list[Entry], host: Host) -> list[Problem]
         why = f"sshd takes none of those in {path}"
         problems.append(Problem(what, why, choices=choices, advice=cure))
     return problems
-
-
-def _no_list(what: str, path: str, host: Host) -> Problem:
-    """Return the problem that RevokedKeys has no file. An empty one would let in who was in it."""
-    why, command = "sshd then takes no key", fixes.on(path, host, "install -m 644 /dev/null {}")
-    back = "put it back from a backup"
-    if not command:
-        return Problem(what, why, advice=back)
-    return Problem(what, why, choices=(Choice("if no key was in it", command),), advice=back)
 
 
 def _accepting(

@@ -13,10 +13,10 @@ from shlex import quote
 from ... import Account, Check, Notify, Profile, SftpJailError, hookimpl
 from ...actions import Action
 from ...config import Config
-from ...errors import NotJailed
+from ...errors import JailUnknown, NotJailed
 from ...escapes import look_at
 from ...host import Host
-from ...jails.membership import is_valid, jailed
+from ...jails.membership import is_valid, jailed, same_gid, shares_gid
 from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, settings
 from ...openssh.pam_session import service
 from ...openssh.settings import Staged, effective
@@ -162,6 +162,8 @@ def _refuse_lacks(host: Host, config: Config, files: dict[str, str | None]) -> N
         refuse_services(config, host)
         raise
     for lack in found:
+        if shares_gid(lack.profile, host):
+            raise same_gid(lack.profile, host)
         raise SftpJailError(
             f"sshd would not jail the members of {lack.profile.group or lack.profile.name}: "
             f"{lack}, something above our Match block wins",
@@ -270,6 +272,7 @@ def _refuse_open(account: Account, joins: bool, ready: bool, host: Host, config:
 
     Raises:
         NotJailed: says which setting is not in force, and which line is instead.
+        JailUnknown: sshd does not answer.
     """
     profile = account.profile
     assert profile is not None
@@ -284,8 +287,11 @@ def _refuse_open(account: Account, joins: bool, ready: bool, host: Host, config:
 
 def _not_in_force(
     account: Account, joins: bool, ready: bool, host: Host, config: Config
-) -> NotJailed | None:
-    """Return the error of a setting without which an account's jail is open, or None."""
+) -> NotJailed | JailUnknown | None:
+    """Return the error of a setting without which an account's jail is open, or None.
+
+    Also of an sshd that does not say.
+    """
     from ...openssh.connections import connections  # late: useradd waits
     from .differences import differing
 
@@ -304,8 +310,11 @@ def _not_in_force(
                 keyword = f"{kept[0].partition(' ')[0]} "
                 problem = next((one for one in problems if keyword in one.what), problems[0])
                 return NotJailed(problem.what, problem.fix, why=problem.why)
-    except SftpJailError:
-        return None  # the daemon that runs has read another configuration, and no other one starts
+    except SftpJailError as error:
+        # Whether the daemon that runs jails it, by a configuration of before, nobody can say.
+        return JailUnknown(
+            error.message, error.fix, choices=error.choices, advice=error.advice, why=error.why
+        )
     return None
 
 

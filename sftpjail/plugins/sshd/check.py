@@ -8,7 +8,7 @@ from ... import Account, Fact, Problem, Profile, SftpJailError
 from ...config import Config
 from ...escapes import look_at
 from ...host import Host
-from ...jails.membership import is_valid, jailed
+from ...jails.membership import is_valid, jailed, same_gid, shares_gid
 from ...openssh.connections import conditions, connections, peculiar
 from ...openssh.daemons import primary
 from ...openssh.match_blocks import DIRECTORY, MAIN, WORDS, address_blocks, settings
@@ -16,7 +16,7 @@ from ...openssh.patterns import any_matches
 from ...openssh.repair import broken_line, except_for, match_line
 from ...openssh.settings import PROBE, Settings, effective
 from ...openssh.sshd import ask_sshd
-from . import confined
+from . import confined, writers
 from .candidate import Lack, is_written, lacks, refusal
 from .changes import refuse_services
 from .differences import PENDING, differing, in_foreign_match
@@ -92,6 +92,7 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
     ):
         why = "sshd refuses SFTP, also where ForceCommand says internal-sftp"
         problems.append(Problem("sshd has no line Subsystem sftp", why, SETUP))
+    problems += writers.find_problems(host)
     problems += running_problems(host, config)
     jails = list(jailed(config, host).values()) if host.thorough else []
     return problems + confined.host_problems(jails, host)
@@ -99,6 +100,8 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
 
 def _lacking(lack: Lack, host: Host, config: Config) -> Problem:
     """Return that sshd, by /etc/ssh/sshd_config, does not apply a profile's settings."""
+    if shares_gid(lack.profile, host):
+        return Problem.of(same_gid(lack.profile, host))
     return Problem(
         f"sshd does not jail the members of profile {lack.profile.name}: {lack}",
         "the jail is open" if lack.is_open else _short_of(lack.profile, host, config),

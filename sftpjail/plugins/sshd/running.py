@@ -79,25 +79,27 @@ def _soon(true: Callable[[], bool]) -> bool:
 
 
 def _unjailed(daemon: Daemon, host: Host, config: Config) -> list[Problem]:
-    """Return how a daemon beside the primary one fails to jail the members of profiles.
+    """Return how a daemon beside the primary one fails to jail the members of profiles."""
+    found, unknown = _lacks(daemon, host, config)
+    return [unknown] if unknown else [lacking(lack, daemon, host, config) for lack in found]
+
+
+def _lacks(daemon: Daemon, host: Host, config: Config) -> tuple[list[Lack], Problem | None]:
+    """Return what a daemon lacks to jail the members of profiles, or that nobody knows.
 
     Members whom its lists keep out are in no danger.
     """
-    if daemon.unknown:
-        what = f"whether {daemon} jails anybody is not known: {daemon.unknown}"
-        advice = f"see: tr '\\0' ' ' </proc/{daemon.pid}/cmdline"
-        if not daemon.pid:
-            advice = f"see: systemctl cat {daemon.unit}"
-        return [Problem(what, "it was not asked", advice=advice)]
-    try:
-        return [
-            lacking(lack, daemon, host, config)
-            for lack in lacks(host, config, {}, daemon)
-            if _lets_in_a_member(lack.profile, daemon, host)
-        ]
-    except SftpJailError as error:
-        what = f"whether {daemon} jails anybody is not known: {error.message}"
-        return [Problem(what, "it was not asked", advice=f"see what is wrong: {_test(daemon)}")]
+    why, advice = daemon.unknown, f"see: tr '\\0' ' ' </proc/{daemon.pid}/cmdline"
+    if not daemon.pid:
+        advice = f"see: systemctl cat {daemon.unit}"
+    if not why:
+        try:
+            found = lacks(host, config, {}, daemon)
+            return [one for one in found if _lets_in_a_member(one.profile, daemon, host)], None
+        except SftpJailError as error:
+            why, advice = error.message, f"see what is wrong: {_test(daemon)}"
+    what = f"whether {daemon} jails anybody is not known: {why}"
+    return [], Problem(what, "it was not asked", advice=advice)
 
 
 def _test(daemon: Daemon) -> str:
@@ -171,17 +173,19 @@ def _cures(
 
 
 def elsewhere(account: Account, host: Host, config: Config) -> list[Problem]:
-    """Return which daemons beside the primary one would let an account in without a jail."""
+    """Return which daemons beside the primary one let an account in without a jail, or may."""
+    profile = account.profile
     problems = []
-    for daemon in others(host):
-        if daemon.unknown or account.profile is None:
-            continue
-        of_all = [
-            problem
-            for problem in _unjailed(daemon, host, config)
-            if problem.severity == "open" and f" profile {account.profile.name}: " in problem.what
-        ]
-        problems += of_all or _open_for(account, account.profile, daemon, host, config)
+    for daemon in others(host) if profile else ():
+        assert profile is not None
+        found, unknown = _lacks(daemon, host, config)
+        of_all = [one for one in found if one.is_open and one.profile.name == profile.name]
+        if unknown:
+            problems.append(unknown)
+        elif of_all:
+            problems += [lacking(one, daemon, host, config) for one in of_all]
+        else:
+            problems += _open_for(account, profile, daemon, host, config)
     return problems
 
 

@@ -65,6 +65,14 @@ def group_was_deleted(good: Jail) -> None:
     good.sh("groupdel sftponly")
 
 
+@fault(r"the group legacy has the gid of sftponly", login)
+def another_group_has_the_gid(good: Jail) -> Iterator[None]:
+    """As two files of groups are put together; sshd knows a gid by the name in its first line."""
+    good.sh('sed -i "1i legacy:x:$(getent group sftponly | cut -d: -f3):" /etc/group')
+    yield
+    good.sh("sed -i /^legacy:/d /etc/group")
+
+
 def cleared(good: Jail) -> str:
     """Nothing is left of the jail of somebody who is jailed no more."""
     left = mounted(good.machine, JAIL) or good.machine.exists("/etc/sftpjail/mounts/alice")

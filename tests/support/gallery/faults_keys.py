@@ -169,3 +169,24 @@ def revocation_list_is_missing(good: Jail) -> Iterator[None]:
     yield
     good.sh(f"rm -f {EARLIER} /etc/ssh/revoked")
     good.reload()
+
+
+def _revocation_list(good: Jail, making: str) -> Iterator[None]:
+    good.sh(f"rm -rf /etc/ssh/revoked; {making}")
+    good.sshd("RevokedKeys /etc/ssh/revoked\n")
+    yield
+    good.sh(f"rm -rf {EARLIER} /etc/ssh/revoked")
+    good.reload()
+
+
+@fault(r"line 2 of /etc/ssh/revoked.* no key", login)
+def revocation_list_has_a_bad_line(good: Jail) -> Iterator[None]:
+    """sshd reads no further, and takes every key for a revoked one."""
+    yield from _revocation_list(good, "printf '# gone\\nthe laptop of bob\\n' >/etc/ssh/revoked")
+
+
+@fault(r"/etc/ssh/revoked.*damaged", login, curable=False)
+def revocation_list_is_cut_off(good: Jail) -> Iterator[None]:
+    """Which keys were in it nobody knows but who has a backup."""
+    lost = "ssh-keygen -q -t ed25519 -N '' -f /root/lost; ssh-keygen -k -f /etc/ssh/revoked /root/lost.pub"
+    yield from _revocation_list(good, f"{lost}; truncate -s 40 /etc/ssh/revoked; rm /root/lost*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 
 from faults import EARLIER, KEY, Jail, fault, forward, login
@@ -235,3 +236,25 @@ def sshd_is_stopped(good: Jail) -> None:
 @fault(r"sshd.*(not running|does not run|stopped|no sshd)", login)
 def sshd_was_killed(good: Jail) -> None:
     good.machine.stop_sshd()
+
+
+def not_bobs(good: Jail) -> str:
+    """Nobody but root can change by what sshd jails."""
+    done = good.machine.run(
+        *("setpriv", "--reuid=65534", "--clear-groups", "--"),
+        *("test", "-w", SSHD, "-o", "-w", posixpath.dirname(DROPIN)),
+        check=False,
+    )
+    return "others can write there" if done.code == 0 else login(good)
+
+
+@fault(r"/etc/ssh/sshd_config can be changed by others", not_bobs)
+def sshd_config_is_writable_by_all(good: Jail) -> None:
+    good.sh(f"chmod 666 {SSHD}")
+    good.reload()
+
+
+@fault(r"/etc/ssh/sshd_config.d can be changed by others", not_bobs)
+def directory_of_drop_ins_is_writable_by_all(good: Jail) -> None:
+    """And sshd has not been told since."""
+    good.sh("chmod 777 /etc/ssh/sshd_config.d")

@@ -144,12 +144,21 @@ def test_check_fix_dry_run_changes_nothing(run: Run, stage: Stage) -> None:
 
 
 def test_check_fix_where_setup_cannot_be_done_fixes_the_jails(run: Run, stage: Stage) -> None:
-    stage.tree.write(ADMIN, "Match Group sftponly\n    ChrootDirectory none\n")
+    stage.tree.write(ADMIN, "Match Group sftponly\n    PermitTTY yes\n")
     stage.reload()
     stage.umount(f"{JAIL}/dev")
     code, out = run("check", "--fix")
     assert code == 3 and f"fixed: ann: {JAIL}/dev is in fstab and not mounted" in out
     assert f"fix: sed -i '2s/^/#/' {ADMIN}" in out
+
+
+def test_check_fix_shuts_out_whom_sshd_has_released(run: Run, stage: Stage) -> None:
+    stage.tree.write(ADMIN, "Match Group sftponly\n    ChrootDirectory none\n")
+    stage.reload()
+    assert not stage.host().expiry("ann")
+    code, out = run("check", "--fix")
+    assert code == 3 and f"fix: sed -i '2s/^/#/' {ADMIN}" in out
+    assert stage.host().expiry("ann") == "1"
 
 
 def test_check_fix_of_one_user_leaves_the_host(run: Run, stage: Stage) -> None:

@@ -23,6 +23,11 @@ def test_the_first_line_that_is_an_entry_counts() -> None:
     assert account_files.groups("a:x:1:\na:x:2:b\n")["a"] == Group("a", 1, ())
 
 
+def test_blanks_before_a_member_are_skipped_and_others_not() -> None:
+    found = account_files.groups("a:x:1: ann,\tbob,,carl ,ann\n")
+    assert found["a"].members == ("ann", "bob", "carl ", "ann")
+
+
 def test_a_name_without_an_entry_is_missing() -> None:
     found = account_files.accounts(f"carl:x:1:\n{ANN}\n")
     assert "carl" not in found and "dora" not in found and found.get("carl") is None

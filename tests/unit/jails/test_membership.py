@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sftpjail.jails.closing import lets_in
 from sftpjail.jails.membership import (
     find,
     jailed,
+    lost,
     name_now,
     refuse_missing,
     refuse_other_name,
@@ -111,3 +113,25 @@ def test_a_damaged_record_is_not_one(tree: Tree) -> None:
 def test_a_group_of_that_name_decides(tree: Tree) -> None:
     tree.group("sftponly", 501, "bob")
     assert list(jailed(CONFIG, tree.host())) == ["bob"]
+
+
+def test_a_group_whose_gid_an_earlier_one_has_jails_nobody(tree: Tree) -> None:
+    """getgrgid(3), and so sshd, has the name of the first."""
+    tree.group("sftponly", 501, "cat")
+    (cat,) = jailed(CONFIG, tree.host()).values()
+    assert lost(cat, tree.host()) is None
+    tree.group("later", 501)
+    assert lost(cat, tree.host()) is None
+    tree.group_lines.insert(0, "old:x:501:")
+    host = tree.host()
+    error = lost(cat, host)
+    assert error and error.severity == "open" and lets_in(cat, host)
+    assert error.message == "the group old has the gid of sftponly (501), and comes before it"
+    (choice,) = error.choices
+    assert choice.command == "groupmod -g 1000 sftponly && sftpjail apply"
+    by_name = replace(cat, profile=Profile("sftponly", match_user=("cat",)))
+    assert lost(by_name, host) is None
+    tree.account("dan", 1004, gid=501)
+    error = lost(cat, tree.host())
+    assert error and not error.choices
+    assert error.advice == "give one of them another gid: groupmod -g GID sftponly"

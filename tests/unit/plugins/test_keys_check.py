@@ -304,6 +304,7 @@ def test_on_check_of_algorithms_that_sshd_does_not_take(tree: Tree, fire: Fire) 
 
 
 REVOKED = "no key of ann is good: revoked in /etc/ssh/revoked"
+DAMAGED = f"/etc/ssh/revoked of RevokedKeys ({MAIN}:5) is damaged: "
 
 
 @pytest.mark.parametrize(
@@ -314,8 +315,8 @@ REVOKED = "no key of ann is good: revoked in /etc/ssh/revoked"
         (
             "Invalid KRL file /etc/ssh/revoked: bad signature\n",
             255,
-            [],
-        ),  # whatever sshd makes of that
+            [f"{DAMAGED}Invalid KRL file /etc/ssh/revoked: bad signature"],
+        ),
     ],
 )
 def test_on_check_of_keys_that_a_krl_revokes(
@@ -329,9 +330,9 @@ def test_on_check_of_keys_that_a_krl_revokes(
     assert [argv for argv in programs.asked if "-Q" in argv] == [
         ("ssh-keygen", "-Q", "-f", "/etc/ssh/revoked", "/dev/stdin")
     ]
-    assert [problem.advice for problem in problems] == [
-        "give it another key: sftpjail key add ann FILE"
-    ] * len(whats)
+    cure = "give it another key: sftpjail key add ann FILE"
+    advice = [cure if what == REVOKED else "put it back from a backup" for what in whats]
+    assert [problem.advice for problem in problems] == advice
 
 
 def test_on_check_of_keys_that_a_list_revokes(tree: Tree, fire: Fire) -> None:
@@ -353,6 +354,35 @@ def test_on_check_of_a_list_that_is_missing(tree: Tree, fire: Fire) -> None:
         "if no key was in it",
         "install -m 644 /dev/null /etc/ssh/revoked",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "edit"),
+    [
+        ("# lost\n\n \t# more\nssh-rsa AAAAshort too short\n", "", ""),
+        ("not a key\n", "line 1", "1s/^/#/"),
+        (f"{ED}X one\n\r\nno-pty {ED}Y two\n", "lines 2, 3", "2s/^/#/; 3s/^/#/"),
+        ("x\n" * 21, "lines 1, 2, 3, 4, 5, 6, 7, 8 and 13 more", ""),
+    ],
+)
+def test_on_check_of_a_list_of_revoked_keys_that_is_damaged(
+    tree: Tree, fire: Fire, text: str, lines: str, edit: str
+) -> None:
+    main(tree, "RevokedKeys /etc/ssh/revoked")
+    tree.write("/etc/ssh/revoked", text)
+    found = check(tree, fire)
+    verb = "are" if lines.startswith("lines") else "is"
+    place = f"/etc/ssh/revoked of RevokedKeys ({MAIN}:5)"
+    assert [one.what for one in found] == [f"{lines} of {place} {verb} no key"] * bool(lines)
+    commands = [choice.command for one in found for choice in one.choices]
+    assert commands == [f"sed -i '{edit}' /etc/ssh/revoked"] * bool(edit)
+
+
+def test_on_check_of_a_list_that_is_a_directory(tree: Tree, fire: Fire) -> None:
+    main(tree, "RevokedKeys /etc/ssh/revoked")
+    tree.directory("/etc/ssh/revoked")
+    (problem,) = check(tree, fire)
+    assert problem.what.endswith(" is a directory, and no list of keys")
 
 
 def test_on_check_of_a_directory_in_the_way(tree: Tree, fire: Fire) -> None:

@@ -11,7 +11,7 @@ from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 
 from sftpjail import Check, Notify, Profile, Remove, SftpJailError, WriteFile
 from sftpjail.config import Config
-from sftpjail.errors import NotJailed
+from sftpjail.errors import JailUnknown, NotJailed
 
 
 def files(actions: list[object]) -> dict[str, str | None]:
@@ -241,7 +241,9 @@ def test_on_user_create_asks_sshd_if_a_file_is_newer(
     tree.write(MAIN, "Include /etc/ssh/sshd_config.d/*.conf\nSubsystem sftp internal-sftp\n")
     assert fire("sshd", "on_user_create", tree.host(), account=account) == []
     sshd.broken = "/etc/ssh/sshd_config line 1: Bad configuration option: Nonsense"
-    assert fire("sshd", "on_user_create", tree.host(), account=account) == [], "another one runs"
+    with pytest.raises(JailUnknown, match="sshd refuses its present configuration: .*Nonsense"):
+        fire("sshd", "on_user_create", tree.host(), account=account)
+    sshd.broken = ""
     asks = {
         '{"made": ["/srv/sftp/ann"]}': True,  # what a deleted account of that name has left
         '{"uid": 1001}': False,  # whoever has a jail is asked about by setup and check

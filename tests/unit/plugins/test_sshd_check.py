@@ -12,6 +12,7 @@ from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 
 from sftpjail import Choice, Fact, Problem, Profile
 from sftpjail.config import Config
+from sftpjail.jails.states import States
 from sftpjail.openssh.settings import effective
 from sftpjail.plugins.sshd.differences import PENDING
 from sftpjail.system.confinement import Confinement
@@ -249,6 +250,56 @@ def test_on_check_of_a_daemon_that_cannot_be_asked(tree: Tree, fire: Fire) -> No
     what = "whether sshd on port 2222 (pid 8) jails anybody is not known: "
     assert problem.what == f"{what}its command line cannot be read from /proc"
     assert problem.severity == "broken" and problem.advice
+    assert fire("sshd", "on_check", tree.host(), account=ann()) == [problem]
+
+
+def test_a_jail_is_not_ok_where_a_daemon_cannot_be_asked(tree: Tree) -> None:
+    second(tree, "AllowUsers root\n")
+    tree.write("/etc/shadow", "ann:$y$hash:19000:0:99999:7:::\n")
+    for path in ("/srv/sftp/ann", "/home/ann"):
+        tree.directory(path)
+    assert States(Config(), tree.host()).of(ann()).word == "ok"
+    assert tree.listening
+    tree.listening[1] = tree.listening[1]._replace(options=None)
+    found = States(Config(), tree.host()).of(ann())
+    why = "whether sshd on port 2222 (pid 8) jails it is not known: its command line cannot be read"
+    assert (found.word, found.why) == ("unknown", f"{why} from /proc")
+
+
+def test_on_check_of_files_that_others_can_change(tree: Tree, fire: Fire) -> None:
+    """Whoever can write in one of them opens every jail."""
+
+    def found(path: str, mode: int, owner: int = 0) -> list[tuple[str, str, str]]:
+        place = tree.root / path.lstrip("/")
+        before = place.stat().st_mode & 0o7777
+        place.chmod(mode)
+        tree.owners = {path: (owner, owner)}
+        problems = fire("sshd", "on_check", tree.host(), account=None)
+        place.chmod(before)
+        return [(one.severity, one.what, one.fix) for one in problems]
+
+    said = "{} can be changed by others than root (owner {}, mode {})".format
+    assert found(MAIN, 0o666) == [("open", said(MAIN, 0, "0666"), f"chmod go-w {MAIN} && {RELOAD}")]
+    assert found(MAIN, 0o644, 1002) == [
+        ("open", said(MAIN, 1002, "0644"), f"chown root:root {MAIN} && {RELOAD}")
+    ]
+    directory = "/etc/ssh/sshd_config.d"
+    assert found(directory, 0o777) == [
+        ("open", said(directory, 0, "0777"), f"chmod go-w {directory} && {RELOAD}")
+    ]
+    assert found(MAIN, 0o664) == [], "the group is root's"
+
+
+def test_on_check_of_a_link_to_what_others_can_change(tree: Tree, fire: Fire) -> None:
+    tree.write("/home/bob/text", GOLDEN)
+    tree.owners = {"/home/bob": (1002, 1002), "/home/bob/text": (1002, 1002)}
+    (tree.root / DROPIN.lstrip("/")).unlink()
+    (tree.root / DROPIN.lstrip("/")).symlink_to(tree.root / "home/bob/text")
+    (problem,) = [
+        one for one in fire("sshd", "on_check", tree.host(), account=None) if "leads" in one.what
+    ]
+    assert problem.what == f"{DROPIN} leads to /home/bob/text, which others than root can change"
+    assert (problem.severity, problem.fix) == ("open", f"rm {DROPIN} && sftpjail setup")
 
 
 def test_on_check_of_what_a_sandbox_forbids(tree: Tree, fire: Fire) -> None:

@@ -1,0 +1,83 @@
+"""Who else than root could change the files by which sshd jails: whoever can, opens every jail."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+
+from ... import Problem, SftpJailError, fixes
+from ...escapes import shown
+from ...host import Host
+from ...model import components
+from ...openssh.daemons import Daemon, others, primary
+from ...openssh.match_blocks import DIRECTORY, DROPIN
+from ...openssh.repair import reload_command
+from ...openssh.settings import PROBE, effective
+from ...openssh.stale import unread
+
+_WHY = "it decides whom sshd jails"
+
+
+def find_problems(host: Host) -> list[Problem]:
+    """Return what others than root can change of the configuration of each sshd, each once."""
+    found: dict[str, Problem] = {}
+    for daemon in (primary(host), *others(host)):
+        for problem in _of(daemon, host):
+            found.setdefault(problem.what, problem)
+    return list(found.values())
+
+
+def _of(daemon: Daemon, host: Host) -> Iterator[Problem]:
+    try:
+        files = effective(host, PROBE, daemon=daemon).files
+        # One SIGHUP is enough, and a second one too early would end it; `running` prints the other.
+        stale = not daemon.pid or bool(unread(daemon, host))
+    except SftpJailError:
+        return  # that it cannot be asked is a problem by itself
+    paths = {daemon.config, *files}
+    if daemon.is_plain and host.is_dir(DIRECTORY):
+        names = (name for name in host.listdir(DIRECTORY) if name.endswith(".conf"))
+        paths |= {DIRECTORY, *(f"{DIRECTORY}/{name}" for name in names)}
+    for path in sorted(paths):
+        real = host.realpath(path)
+        part = next((part for part in components(real) if _is_loose(part, host)), "")
+        if not part:
+            continue
+        if real != path:
+            what = f"{shown(path)} leads to {shown(real)}, which others than root can change"
+            fix = f"rm {DROPIN} && sftpjail setup" if path == DROPIN else ""
+            advice = f"put a file of root's in the place of {shown(path)}"
+            yield Problem(what, _WHY, fix, "" if fix else advice, severity="open")
+        else:
+            again = reload_command(host, daemon) if part in paths and not stale else ""
+            yield _changeable(part, again, host)
+
+
+def _is_loose(path: str, host: Host) -> bool:
+    found = host.stat(path)
+    if found is None:
+        return False
+    by_group = found.st_mode & 0o020 and found.st_gid != 0
+    return bool(found.st_uid != 0 or found.st_mode & 0o002 or by_group)
+
+
+def _changeable(path: str, again: str, host: Host) -> Problem:
+    """Return the problem of a file, or of a directory in which it is.
+
+    Args:
+        path: which of them.
+        again: the command by which sshd reads it again, since it counts as changed then, or "".
+        host: the facts.
+    """
+    found = host.stat(path)
+    assert found is not None
+    what = (
+        f"{shown(path)} can be changed by others than root "
+        f"(owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o})"
+    )
+    commands = ["chown root:root {}"] if found.st_uid != 0 else []
+    commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
+    fix = fixes.on(path, host, *commands)
+    fix = f"{fix} && {again}" if fix and again else fix
+    fix = "sftpjail setup" if path == DROPIN else fix
+    return Problem(what, _WHY, fix, fixes.advice(path, host), severity="open")
