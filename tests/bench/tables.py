@@ -391,7 +391,7 @@ def sessions(bench: Bench, port: int) -> None:
             "≥ 0.95 of its speed",
             lambda ratio: ratio <= 1 / 0.95,
         ),
-        f"put of {files} small files": ("put -r /root/small small\n", "", None),
+        f"put of {files} small files": ("-mkdir small\nput /root/small/* small/\n", "", None),
         f"get of {files} small files": ("get -r small /root/got\n", "", None),
     }
     rounds, booted = bench.given.rounds, os.path.isdir("/run/systemd/system")
