@@ -21,7 +21,8 @@ _WHY = "it decides whom sshd jails"
 def find_problems(host: Host) -> list[Problem]:
     """Return what others than root can change of the configuration of each sshd, each once."""
     found: dict[str, Problem] = {}
-    for daemon in (primary(host), *others(host)):
+    # One that is unknown is not asked: its program may be another's than root's.
+    for daemon in (one for one in (primary(host), *others(host)) if not one.unknown):
         for problem in _of(daemon, host):
             found.setdefault(problem.what, problem)
     return list(found.values())
