@@ -59,14 +59,18 @@ def until(machine: Machine, user: str, event: str, count: int = 1, seconds: floa
     raise AssertionError(f"no {count} of {event}: {told(machine, user)}")
 
 
+def wait_until_watching(machine: Machine) -> None:
+    """Wait until `sftpjail watch` runs and has noted a place in the log, from which on it misses nothing."""
+    machine.wait_for("/run/sftpjail/watch", r"\d", 60)
+    noted = "grep -qs '\"place\": {' /var/lib/sftpjail/events/queue.*"
+    machine.sh(f"for n in $(seq 400); do {noted} && exit; sleep 0.1; done; exit 1")
+
+
 @contextmanager
 def watching(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
     """`sftpjail watch` in the foreground, ended as systemd ends it."""
     watcher = subprocess.Popen(machine.argv("sftpjail", "watch"), stderr=subprocess.PIPE)
-    machine.wait_for("/run/sftpjail/watch", r"\d")
-    machine.sh(
-        "for n in $(seq 200); do ls /var/lib/sftpjail/events/queue.* && exit; sleep 0.1; done"
-    )
+    wait_until_watching(machine)
     try:
         yield watcher
     finally:

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from machine import Machine
 from steps import CONFIG, jail, ready
-from watched import EVENTS, LOG, UNIT, prepare, put, told, until, uploads
+from watched import EVENTS, LOG, UNIT, prepare, put, told, until, uploads, wait_until_watching
 
 PARTS = 5
 CONFIGURED = "sed -i s,/run/told,/var/lib/told, /etc/sftpjail/hooks/*.d/tell"
@@ -152,7 +152,7 @@ def test_ten_thousand_uploads_without_systemd(machine: Machine) -> None:
     machine.restart_rsyslog()
     many = Many(machine)
     watcher = subprocess.Popen(machine.argv("sftpjail", "watch"))
-    machine.wait_for("/run/sftpjail/watch", r"\d")
+    wait_until_watching(machine)
     for part in range(PARTS):
         running = many.start(part)
         if part % 2:
@@ -171,7 +171,7 @@ def test_ten_thousand_uploads_without_systemd(machine: Machine) -> None:
             machine.start_rsyslog()
         if watcher.poll() is not None:
             watcher = subprocess.Popen(machine.argv("sftpjail", "watch"))
-            machine.wait_for("/run/sftpjail/watch", r"\d")
+            wait_until_watching(machine)
     many.judge("rsyslog's file")
     machine.sh("kill $(cat /run/sftpjail/watch)")
     assert watcher.wait(30) == 0

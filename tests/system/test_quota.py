@@ -7,6 +7,7 @@ import json
 import pytest
 from machine import Machine
 from steps import again, choice, jail, open_with_key, ready, refused, running, works
+from watched import wait_until_watching
 
 pytestmark = pytest.mark.btrfs
 CONFIG = "[profiles]\n[[sftponly]]\nchroot = /vol/sftp/%u\nhome = inside\n"
@@ -142,9 +143,7 @@ def test_a_script_and_a_plugin_hear_of_an_upload_past_the_quota(machine: Machine
     machine.run("sftpjail", "add", "ann")
     key = open_with_key(machine, "ann")
     with running(machine, "sftpjail", "watch"):
-        machine.wait_for("/run/sftpjail/watch", r"\d")
-        queue = "ls /var/lib/sftpjail/events/queue.*"
-        machine.sh(f"for n in $(seq 300); do {queue} && exit; sleep 0.1; done; exit 1")
+        wait_until_watching(machine)
         done = machine.sftp("ann", key, ["put /root/small before", FULL])
         assert done.code != 0 and 'write remote "/files/large": Failure' in done.err, done
         machine.sftp("ann", key, ["rm large", "put /root/small after"])
