@@ -11,7 +11,7 @@ from shlex import quote
 from ..config import Config
 from ..engine.engine import Engine, interrupted
 from ..engine.manager import Manager
-from ..engine.plan import Event, OnSetup, OnUserCreate, Plan
+from ..engine.plan import OURS, Event, OnSetup, OnUserCreate, Plan
 from ..errors import SftpJailError
 from ..escapes import look_at, shown, some
 from ..host import Host
@@ -99,9 +99,10 @@ def _closing_all(
         host: the facts, as of the plan.
     """
     shut: list[Event] = []
-    for name in [name for name in errors if name in chosen]:
-        needed, errors[name] = closing(chosen[name], errors[name], by, host, name in released)
-        shut += needed
+    with host.files.one_look():
+        for name in [name for name in errors if name in chosen]:
+            needed, errors[name] = closing(chosen[name], errors[name], by, host, name in released)
+            shut += needed
     return shut
 
 
@@ -186,9 +187,11 @@ def outstanding(engine: Engine) -> set[str] | None:
     skipped = guarded(engine, jails)
     willing = [account for name, account in jails.items() if name not in skipped]
     plan, veto = plan_with_setup(engine, [OnSetup()], willing, [])
-    if veto or plan.behind or "" in plan.owners:
+    # Records are written by no event, so that they are not among the owners.
+    owners = {*plan.owners, *(step.owner for step in plan.steps if step.plugin == OURS)}
+    if veto or plan.behind or "" in owners:
         return None
-    return {*plan.owners, *plan.errors, *skipped}
+    return {*owners, *plan.errors, *skipped}
 
 
 def unanswered(host: Host) -> list[str]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import copy
 import posixpath
 from dataclasses import replace
+from functools import partial
 from shlex import quote
 
 from ..config import keyfile
 from ..engine.engine import Engine
 from ..engine.manager import Manager
 from ..engine.plan import Event, OnMount, OnUnmount, OnUserClose, OnUserCreate, OnUserRemove
-from ..errors import NotJailed, SftpJailError
+from ..errors import JailUnknown, NotJailed, SftpJailError
 from ..formats.fstab import escape
 from ..host import Host
 from ..jails.closing import DISABLE, close, is_shut, lets_in, why_spared
 from ..jails.directory import refuse_silent
 from ..jails.leftovers import has_remains, in_question, left_names, leftover
-from ..jails.membership import find, name_now, shares_gid
+from ..jails.membership import find, lost, name_now
 from ..model import Account, Bind, inner_first, inside, outer_first
 from ..openssh.chroot_path import new_home
 
@@ -100,16 +101,14 @@ def closing(
         the event, if any, and the error, which also says whether the account is shut out.
     """
     name = account.name
-    try:
-        open_to_it = released or isinstance(error, NotJailed) or lets_in(account, host)
-    except SftpJailError:
-        # A damaged record or a broken configuration: ERROR says so, or it is reported separately.
+    open_to_it = released or isinstance(error, NotJailed) or _is_let_in(account, error, host)
+    if open_to_it is None:  # ERROR says why, or it is reported separately
         return [], error
     if not open_to_it:
         closed = host.origin(name).closed is not None and is_shut(account, host)
         return [], _longer(error, f"{name} is shut out until this is fixed") if closed else error
-    now = name_now(account, host)
-    if account.profile and shares_gid(account.profile, host):
+    now, cause = name_now(account, host), lost(account, host)
+    if account.profile and not now and cause and cause.message == error.message:
         now = account.profile.group
     try:
         wanted = close(account, error.message, by, host)
@@ -124,6 +123,25 @@ def closing(
         words = f"sshd lets {whom} in, which `sftpjail apply` ends"
     events = [OnUserClose(account, error.message, by)] if needed else []
     return events, _longer(error, words)
+
+
+def _is_let_in(account: Account, error: SftpJailError, host: Host) -> bool | None:
+    """Return whether sshd lets an account in, or None for a damaged record or a broken sshd.
+
+    Of those whose jail is not made because sshd does not answer, one is asked about, for speed.
+    """
+    if isinstance(error, JailUnknown):
+        key = (_is_let_in, error.message)
+        if host.files.once(key, partial(_asked, account, host)) is None:
+            return None
+    return _asked(account, host)
+
+
+def _asked(account: Account, host: Host) -> bool | None:
+    try:
+        return lets_in(account, host)
+    except SftpJailError:
+        return None
 
 
 def _longer(error: SftpJailError, words: str) -> SftpJailError:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ... import Problem, SftpJailError, fixes
 from ...escapes import shown
 from ...host import Host
-from ...model import components
+from ...model import components, inside
 from ...openssh.daemons import Daemon, others, primary
 from ...openssh.match_blocks import DIRECTORY, DROPIN
 from ...openssh.repair import reload_command
@@ -41,7 +41,7 @@ def _of(daemon: Daemon, host: Host) -> Iterator[Problem]:
         paths |= {DIRECTORY, *(f"{DIRECTORY}/{name}" for name in names)}
     for path in sorted(paths):
         real = host.realpath(path)
-        part = next((part for part in components(real) if _is_loose(part, host)), "")
+        part = next((part for part in components(real) if _is_loose(part, host, part != real)), "")
         if not part:
             continue
         if real != path:
@@ -54,9 +54,13 @@ def _of(daemon: Daemon, host: Host) -> Iterator[Problem]:
             yield _changeable(part, again, host)
 
 
-def _is_loose(path: str, host: Host) -> bool:
+def _is_loose(path: str, host: Host, above: bool) -> bool:
+    """Return whether others than root can change a file, or a directory above it.
+
+    In a directory with the sticky bit nobody can replace what is root's (inode(7)).
+    """
     found = host.stat(path)
-    if found is None:
+    if found is None or (above and found.st_uid == 0 and found.st_mode & stat.S_ISVTX):
         return False
     by_group = found.st_mode & 0o020 and found.st_gid != 0
     return bool(found.st_uid != 0 or found.st_mode & 0o002 or by_group)
@@ -76,6 +80,9 @@ def _changeable(path: str, again: str, host: Host) -> Problem:
         f"{shown(path)} can be changed by others than root "
         f"(owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o})"
     )
+    if not inside(path, "/etc"):  # somebody works there
+        advice = "keep sshd's files where only root can change them, and name them in its options"
+        return Problem(what, _WHY, advice=advice, severity="open")
     commands = ["chown root:root {}"] if found.st_uid != 0 else []
     commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
     fix = fixes.on(path, host, *commands)

@@ -234,6 +234,16 @@ def test_the_unit_looks_with_the_lock_at_all(run: Run, stage: Stage, unit: list[
     assert unit == ["lock", "last uses"]
 
 
+def test_the_unit_writes_records_anew(run: Run, stage: Stage, unit: list[str]) -> None:
+    """By the gid in them whoever is jailed by a group that gets another name is shut out."""
+    record = stage.tree.root / "var/lib/sftpjail/accounts/ann"
+    known = json.loads(record.read_text())
+    record.write_text(json.dumps(known | {"gid": 4242}))
+    assert run("apply")[0] == 0, run.err
+    assert json.loads(record.read_text())["gid"] == known["gid"] != 4242
+    assert unit == ["lock", "last uses"]
+
+
 @pytest.mark.parametrize("name", ["admin", "a+b"])
 def test_the_unit_reports_whom_it_skips(run: Run, stage: Stage, unit: list[str], name: str) -> None:
     join(stage, name, 1100)

@@ -243,6 +243,9 @@ def test_on_user_create_asks_sshd_if_a_file_is_newer(
     sshd.broken = "/etc/ssh/sshd_config line 1: Bad configuration option: Nonsense"
     with pytest.raises(JailUnknown, match="sshd refuses its present configuration: .*Nonsense"):
         fire("sshd", "on_user_create", tree.host(), account=account)
+    tree.pids = {}
+    assert fire("sshd", "on_user_create", tree.host(), account=account) == [], "nobody gets in"
+    tree.pids = {"sshd": 7}
     sshd.broken = ""
     asks = {
         '{"made": ["/srv/sftp/ann"]}': True,  # what a deleted account of that name has left

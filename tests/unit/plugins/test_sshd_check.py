@@ -14,6 +14,7 @@ from sftpjail import Choice, Fact, Problem, Profile
 from sftpjail.config import Config
 from sftpjail.jails.states import States
 from sftpjail.openssh.settings import effective
+from sftpjail.plugins.sshd import writers
 from sftpjail.plugins.sshd.differences import PENDING
 from sftpjail.system.confinement import Confinement
 from sftpjail.system.listeners import Listener
@@ -288,6 +289,26 @@ def test_on_check_of_files_that_others_can_change(tree: Tree, fire: Fire) -> Non
         ("open", said(directory, 0, "0777"), f"chmod go-w {directory} && {RELOAD}")
     ]
     assert found(MAIN, 0o664) == [], "the group is root's"
+
+
+def test_what_prints_no_command_for_where_somebody_works(tree: Tree) -> None:
+    """A command for the directory would take it from them, or break it for everybody."""
+    second(tree, "AllowUsers root\n")
+    assert tree.listening
+    found = tree.listening[1]
+    for config, mode, owner, problems in (
+        ("/home/zoe/sshd", 0o700, 1002, 1),
+        ("/var/tmp/sshd", 0o1777, 0, 0),  # of root's file there nobody can make another
+        ("/srv/app/sshd", 0o777, 0, 1),
+    ):
+        tree.write(config, GOLDEN)
+        directory = config.rpartition("/")[0]
+        (tree.root / directory.lstrip("/")).chmod(mode)
+        tree.owners = {directory: (owner, owner)}
+        tree.listening[1] = found._replace(options=(("f", config),))
+        said = [one for one in writers.find_problems(tree.host()) if directory in one.what]
+        assert len(said) == problems, (config, said)
+        assert all(one.severity == "open" and one.advice and not one.fix for one in said)
 
 
 def test_on_check_of_a_link_to_what_others_can_change(tree: Tree, fire: Fire) -> None:
