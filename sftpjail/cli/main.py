@@ -335,6 +335,8 @@ def _problem(error: BaseException, call: _Call) -> tuple[Problem, int]:
         from ..system import process_state
 
         return Problem(denied(error), "", advice="; ".join(process_state.restrictions())), 1
+    if isinstance(error, ModuleNotFoundError):  # Python, or what we depend on, is not all there
+        return Problem(str(error), ""), 1
     what = f"a bug: {type(error).__name__}: {error}"
     return Problem(what, "", advice="run it again with --debug, and report it"), 1
 

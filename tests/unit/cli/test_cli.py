@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import signal
 from collections.abc import Sequence
@@ -153,6 +154,17 @@ def test_a_bug_in_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert error["advice"] == "run it again with --debug, and report it"
     with pytest.raises(ZeroDivisionError):
         run("--debug", "check")
+
+
+def test_what_is_not_installed_is_no_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says so, which the package's scripts hand on."""
+
+    def judge(*_: object) -> None:
+        importlib.import_module("sftpjail.no_such_module")
+
+    monkeypatch.setattr(check, "judge", judge)
+    said = "sftpjail: No module named 'sftpjail.no_such_module'\n"
+    assert run("check") == (1, "") and run.err == said
 
 
 def test_nobody_reads_any_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
