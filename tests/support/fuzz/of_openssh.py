@@ -11,7 +11,7 @@ from target import BETWEEN, Target, host_of, one_line, parts, refusing
 
 from sftpjail import config
 from sftpjail.errors import SftpJailError
-from sftpjail.model import Account
+from sftpjail.model import Account, Problem
 from sftpjail.openssh import (
     auto_mounts,
     chroot_path,
@@ -24,6 +24,7 @@ from sftpjail.openssh import (
     settings,
 )
 from sftpjail.operations import imports
+from sftpjail.plugins.keys import revoked
 from sftpjail.system.programs import Answer
 
 MAIN = "/etc/ssh/sshd_config"
@@ -137,6 +138,27 @@ def keys(data: bytes) -> None:
         again = public_keys.read(key.line, honest, "again")
         assert again == ([key], []), (key, again)
     assert len(found[1] if found else ()) <= 6
+
+
+def revoked_keys(data: bytes) -> None:
+    text, more = parts(data, 2)
+    path = "/etc/ssh/revoked"
+
+    def flaw(content: str) -> Problem | None:
+        host = host_of({path: content}, lambda argv, stdin: _keygen(argv, stdin, ""))
+        return revoked._bad_lines(content, path, path, host)
+
+    assert flaw("".join(f"# {line}\n" for line in more.split("\n"))) is None
+    problem = flaw(text)
+    if problem is None:
+        return
+    one_line(problem.what)
+    for choice in problem.choices:  # which leaves nothing at which sshd would stop
+        one_line(choice.command)
+        lines = text.split("\n")
+        for number in re.findall(r"([0-9]+)s/", choice.command):
+            lines[int(number) - 1] = f"#{lines[int(number) - 1]}"
+        assert flaw("\n".join(lines)) is None
 
 
 def pam(data: bytes) -> None:
@@ -299,6 +321,18 @@ OPENSSH = (
             BETWEEN.join(("/tmp/it's: line 1: x", "a")),
         ),
         (f"{MAIN}: line ", " / ", "line 99999", "Match ", "'", "Permissions 0644 for '/", "\n"),
+    ),
+    Target(
+        "revoked keys",
+        ("plugins/keys/revoked.py",),
+        revoked_keys,
+        (
+            f"{_ED} ann@home\n# comment\n\n  \nssh-rsa AAAA short\n",
+            f"\r\nno key\ncert-authority {_ED}\n{_ED}{BETWEEN}x\n{_ED}",
+            "nothing\n" * 30,
+        ),
+        (f"{_ED} ", "#", " ", "\t", "\r", "ssh-rsa ", "restrict ", "\n"),
+        ("_bad_lines",),
     ),
     Target(
         "public keys",
