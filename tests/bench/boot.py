@@ -1,0 +1,54 @@
+#!/usr/bin/python3
+"""How long a boot takes on a host of many jails, by systemd-analyze(1).
+
+usage: python3 tests/bench/boot.py [ROOT], as root and outside of a sandbox; default: trixie
+
+Each jail has a key, its home and a mount. With mounts in fstab each is three mounts that the boot
+makes, with session mounts none.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(PROJECT), str(PROJECT / "tests/support")]
+
+from machine import Machine  # noqa: E402
+
+SIZES = {"fstab": (0, 300, 1000), "session": (3000, 10_000)}
+CONF = "[profiles]\n[[sftponly]]\nmounts = {}\n"
+
+
+def seconds(machine: Machine) -> float:
+    """Restart the system; return the seconds from its first process to the end of its boot."""
+    machine.reboot()
+    said = machine.run("systemd-analyze", "time").out
+    found = re.search(r"([\d.]+)(ms|s) \(userspace\)|in ([\d.]+)(ms|s)", said)
+    assert found, said
+    number, unit = (found[1], found[2]) if found[1] else (found[3], found[4])
+    return float(number) / (1000 if unit == "ms" else 1)
+
+
+def main() -> None:
+    root = sys.argv[1] if sys.argv[1:] else "trixie"
+    print("| jails | mounts | boot, s | mounts of the host |\n|---|---|---|---|", flush=True)
+    for kind, sizes in SIZES.items():
+        with Machine(boot=True, root=root) as machine:
+            machine.install()
+            machine.write("/etc/sftpjail/sftpjail.conf", CONF.format(kind))
+            machine.sh("mkdir /srv/shown && sftpjail setup", timeout=300)
+            key = machine.read(f"{machine.keygen('key')}.pub").strip()
+            for size in sizes:
+                rows = "".join(f"u{n},{key},/srv/shown:/shown\n" for n in range(size))
+                machine.write("/root/file", f"name,keys,mounts\n{rows}")
+                machine.run("sftpjail", "apply", "/root/file", timeout=600)
+                taken = sorted(seconds(machine) for _ in range(3))[1]
+                mounts = len(machine.read("/proc/self/mountinfo").splitlines())
+                print(f"| {size} | {kind} | {taken:.1f} | {mounts} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
