@@ -339,7 +339,7 @@ def sftp(user: str, port: int, batch: str) -> float:
 
 def works(user: str, port: int, batch: str) -> bool:
     """Return whether a transfer ends at all: MySecureShell 2.0 hangs in the get of a large file."""
-    argv = ["timeout", "120", *client(user, port)]
+    argv = ["timeout", "60", *client(user, port)]
     return (
         subprocess.run(argv, input=batch.encode(), capture_output=True, check=False).returncode == 0
     )
@@ -402,7 +402,7 @@ def sessions(bench: Bench, port: int) -> None:
         for rival, where in list(rivals.items()):
             if not works(*where, batch):
                 del rivals[rival]
-                bench.skip(4, f"{what}, {rival}", "it failed, or had not ended after two minutes")
+                bench.skip(4, f"{what}, {rival}", "it failed, or had not ended after a minute")
         who = {"plain": ("plain", port), "jailed": ("jailed", port), **rivals}
         taken = bench.turns({one: partial(sftp, *where, batch) for one, where in who.items()})
         plain = bench.add(4, f"{what}, an ordinary account", taken["plain"])
@@ -414,7 +414,7 @@ def sessions(bench: Bench, port: int) -> None:
             median = bench.add(4, f"{what}, {rival}", taken[rival])
             bench.rows[-1] |= {"ratio": median / plain, "of": "an ordinary account's"}
     bench.given.rounds = rounds
-    bench.skip(4, "boot with many jails", "a boot is measured by hand, from outside of the machine")
+    bench.skip(4, "boot with many jails", "tests/bench/boot.py does, from outside of the machine")
 
 
 def shared(bench: Bench, port: int) -> None:

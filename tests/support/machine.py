@@ -106,11 +106,11 @@ class Machine:
                 return pid
         raise CommandFailed("the machine is not up")
 
-    def reboot(self) -> None:
+    def reboot(self, timeout: float = 60) -> None:
         """Restart the system, as `reboot` does; whatever was running is gone."""
         assert self._holder
         self.run("systemctl", "reboot", check=False)
-        old, deadline = self.pid, time.monotonic() + 60
+        old, deadline = self.pid, time.monotonic() + timeout
         beside = _last_child(self._holder.pid, b"echo ready; read wait")
         while time.monotonic() < deadline:
             time.sleep(0.1)
