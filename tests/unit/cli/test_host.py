@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from fakes import Programs
-from fakesshd import sshd
+from fakesshd import Sshd, sshd
 from played import Run, Stage, rogue, root, run, stage
 
 from sftpjail import Profile, SftpJailError
@@ -251,6 +252,24 @@ def test_the_unit_reports_whom_it_skips(run: Run, stage: Stage, unit: list[str],
     said = run.err
     stage.tree.write("/proc/self/cgroup", "0::/user.slice/x.scope\n")
     assert run("apply")[0] == without[0] and run.err == said and name in said
+
+
+def test_a_broken_sshd_is_not_asked_about_each_account(
+    run: Run, stage: Stage, sshd: Sshd, programs: Programs
+) -> None:
+    """Ten thousand new members would keep useradd waiting for as many sshds."""
+    os.utime(stage.tree.root / DROPIN[1:], (1, 1))  # others changed theirs since
+    stage.tree.write("/etc/ssh/sshd_config.d/99-late.conf", "Bogus yes\n")
+    counts = []
+    for names in (("cat",), ("dog", "eve", "fay")):
+        for uid, name in enumerate(names, 1100 + 10 * len(names)):
+            join(stage, name, uid)
+        sshd.broken = "/etc/ssh/sshd_config.d/99-late.conf line 1: Bad configuration option: Bogus"
+        programs.asked.clear()
+        assert run("apply")[0] == 1 and "Bogus" in run.err
+        assert not any(has_jail(stage, name) for name in names)
+        counts.append(sum("-T" in argv for argv in programs.asked))
+    assert counts[0] == counts[1] > 0
 
 
 def test_apply_skips_an_administrator_and_says_so(run: Run, stage: Stage) -> None:
