@@ -97,7 +97,16 @@ def planned_again(engine: Planner, plan: Plan) -> tuple[Planner, list[Step]]:
         found.owner = error.owner or owner
         found.meanwhile = True  # perhaps; the next attempt shows
         raise found from error
-    return fresh, [step for step in again.steps if not isinstance(step.action, _NO_FACTS)]
+    return fresh, _shown_by_facts(again)
+
+
+def left_over(engine: Planner, events: Iterable[Event]) -> list[Step]:
+    """Return the steps that events need by an engine's facts, where these show what is done."""
+    return _shown_by_facts(engine.plan(events, tolerant=True))
+
+
+def _shown_by_facts(plan: Plan) -> list[Step]:
+    return [step for step in plan.steps if not isinstance(step.action, _NO_FACTS)]
 
 
 def going(plan: Plan, host: Host) -> set[str]:

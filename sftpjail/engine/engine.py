@@ -13,6 +13,7 @@ from ..actions import (
     Notify,
     Run,
     SetAccount,
+    SetGroup,
     Share,
 )
 from ..config import Config
@@ -21,7 +22,7 @@ from ..host import Host
 from ..paths import LOCK, STATE
 from ..system import files, locks
 from ..system.signals import Interrupted, signals_postponed, signals_raise, signals_wait
-from .convergence import NotConverged, going, refuse_not_converged
+from .convergence import NotConverged, going, left_over, refuse_not_converged
 from .history import announce as tell
 from .journal import Journal
 from .manager import Manager
@@ -233,7 +234,7 @@ class Engine:
                     plan.kept, plan.left = Packed(), Packed()  # of an attempt before this one
                     remember(plan, self.host)
                     notices = carry_out(plan, journal, self.host, self.progress)
-                    for stage in stages:
+                    for stage in (*_with_gids(plan), *stages):
                         notices += self._take(stage, plan, journal)
                     self.progress("checking", len(plan.steps), len(plan.steps))
                     refuse_not_converged(self, plan)
@@ -280,6 +281,13 @@ class Engine:
 
 # Plans the next part of a transaction, from an engine with fresh facts.
 Stage = Callable[[Engine], Plan]
+
+
+def _with_gids(plan: Plan) -> tuple[Stage, ...]:
+    """Return the stage that writes the gids of groups that a plan makes where files name them."""
+    made = any(isinstance(s.action, SetGroup) and s.action.present for s in plan.steps)
+    events = [event for event in plan.events if isinstance(event, OnSetup)] if made else []
+    return (lambda engine: Plan([], left_over(engine, events)),) if events else ()
 
 
 def _about(plan: Plan) -> dict[str, object]:

@@ -312,6 +312,17 @@ class People:
         same = (one.name for one in self.groups.holding(f":{group.gid}") if one.gid == group.gid)
         return next(same, name)
 
+    def known_by(self, name: str) -> list[Group]:
+        """Return the other local groups whose gid getgrgid(3) knows by the name of a local group.
+
+        Their members are in this group too, for sshd and for the kernel.
+        """
+        group = self.groups.get(name)
+        if group is None or self.known_as(name) != name:
+            return []
+        same = self.groups.holding(f":{group.gid}")
+        return [one for one in same if one.gid == group.gid and one.name != name]
+
     def group(self, name: str) -> Group | None:
         """Return a group, local or from a name service, or None; members of both are joined."""
         found = self.groups.get(name)
@@ -342,6 +353,8 @@ class People:
         known = self.records.known
         if group.name in self.groups:
             yield from group.members
+            for other in self.known_by(group.name):
+                yield from other.members
         else:
             # Names that are not taken cannot have been used.
             yield from (
@@ -397,7 +410,8 @@ class People:
             return name in (self.group_members(group) or ())
         if group not in self._listed:
             found = self.group(group)
-            self._listed[group] = (found.gid, frozenset(found.members)) if found else None
+            names = frozenset(name for one in self.known_by(group) for name in one.members)
+            self._listed[group] = (found.gid, names.union(found.members)) if found else None
         listed = self._listed[group]
         return listed is not None and (account.gid == listed[0] or name in listed[1])
 

@@ -18,7 +18,7 @@ from .. import (
 from ..actions import Action, Phase
 from ..config import Config
 from ..errors import ProblemsFound
-from ..escapes import Choice
+from ..escapes import Choice, shown
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..jails import addresses as of_addresses
@@ -205,7 +205,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     if not account.local:
         return opened
     groups = [group for p in config.profiles if p.group and (group := host.group(p.group))]
-    _refuse_to_stay(account, groups)
+    _refuse_to_stay(account, groups, host)
     was = host.origin(account.name).was
     # An account that never had another home keeps its files in the jail.
     now = host.account(account.name)
@@ -282,7 +282,7 @@ def _refuse_disabled(account: Account, host: Host) -> None:
         )
 
 
-def _refuse_to_stay(account: Account, groups: Sequence[Group]) -> None:
+def _refuse_to_stay(account: Account, groups: Sequence[Group], host: Host) -> None:
     """Refuse to remove the jail of an account that sshd would jail all the same."""
     profile = account.profile
     assert profile is not None
@@ -292,6 +292,16 @@ def _refuse_to_stay(account: Account, groups: Sequence[Group]) -> None:
                 f"{group.name} is the primary group of {account.name}, which sshd jails for it",
                 advice=f"give it another one: usermod -g GROUP {account.name} && "
                 f"sftpjail remove {account.name}",
+            )
+    alike = [one for group in groups for one in host.people.known_by(group.name)]
+    for group in alike:
+        if account.name in group.members:
+            raise SftpJailError(
+                f"{account.name} is in {group.name}, which has the gid of a jail group "
+                f"({group.gid}), so that sshd jails it all the same",
+                f"gpasswd -d {quote(account.name)} {quote(group.name)} && "
+                f"sftpjail remove {quote(account.name)}",
+                advice=f"or give {group.name} another gid first",
             )
     if account.name in profile.match_user:
         raise SftpJailError(
@@ -304,7 +314,7 @@ def _refuse_to_stay(account: Account, groups: Sequence[Group]) -> None:
 @hookimpl
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if account is None:
-        return []
+        return _alike(host, config)
     return [*_in_two(account, host, config), *_shut(account, host), *_limits(account, host)]
 
 
@@ -333,6 +343,21 @@ def _from_nowhere(account: Account, host: Host) -> list[Problem]:
     what = f"{account.name} can log in from no address: its own and those of its profile differ"
     choices = (Choice("to take its own away", f"sftpjail set {name} --from any"),)
     return [Problem(what, "sshd and PAM refuse every login", choices=choices)]
+
+
+def _alike(host: Host, config: Config) -> list[Problem]:
+    """Return the groups whose members sshd jails too, for they have the gid of a jail group."""
+    return [
+        Problem(
+            f"the group {shown(other.name)} has the gid of {profile.group} ({other.gid}) too",
+            f"sshd takes whoever is in it for a member of {profile.group}, and so does sftpjail",
+            severity="advice",
+            advice=f"if they are not to be jailed, give {shown(other.name)} a gid of its own",
+        )
+        for profile in config.profiles
+        if profile.group
+        for other in host.people.known_by(profile.group)
+    ]
 
 
 def _in_two(account: Account, host: Host, config: Config) -> list[Problem]:

@@ -44,13 +44,17 @@ _ASLEEP = {
 def stub(name: str, host: Host, config: Config) -> str:
     """Return an entry script for this host.
 
-    It contains the groups and names to handle, so that it needs no Python for others.
+    It contains the groups and names to handle, so that it needs no Python for others. A group of
+    this host is there by its gid too, by which id(1) may know another name.
 
     Raises:
         SftpJailError: the installation is incomplete.
     """
     text = _script(name, host).replace("@ELSEWHERE@\n", _script("elsewhere", host))
-    groups = "|".join(f'*" {profile.group} "*' for profile in config.profiles if profile.group)
+    names = [profile.group for profile in config.profiles if profile.group]
+    gids = [host.people.groups[name].gid for name in names if name in host.people.groups]
+    patterns = [f'*"({name})"*' for name in names] + [f'*",{gid}"[,"("]*' for gid in gids]
+    groups = "|".join(dict.fromkeys(patterns))
     users = "|".join(user for profile in config.profiles for user in profile.match_user)
     for token, value in (("@GROUPS@", groups or "' '"), ("@USERS@", users or "' '")):
         text = text.replace(token, value)

@@ -280,3 +280,31 @@ def test_a_waiter_is_a_unit(booted: Machine) -> None:
     assert re.search(r"/system\.slice/sftpjail-waiter-\d+\.service$", cgroup.strip())
     let_go(booted)
     is_whole(booted, "bob", open_with_key(booted, "bob"))
+
+
+def test_a_jail_group_whose_gid_another_group_has(machine: Machine) -> None:
+    """Another one that comes first has the name; whom sshd does not jail is shut out at once, whom it does is a member."""
+    machine.write("/etc/ssh/sshd_config.d/90-patience.conf", machine.patience())
+    ready(machine)
+    gid = machine.sh("getent group sftponly | cut -d: -f3").out.strip()
+    machine.sh(f"sed -i '1i other:x:{gid}:' /etc/group")
+    machine.sh("useradd -m -G sftponly ann; useradd -m -g sftponly carl; useradd -m bob")
+    machine.sh(f"LC_ALL=C.UTF-8 LANGUAGE=de {QUIETLY} --ingroup sftponly eve")
+    machine.sh("while pgrep -x adduser >/dev/null; do sleep 0.02; done")
+    machine.sh(f"while ls {WAITING}/* >/dev/null 2>&1; do sleep 0.02; done")
+    keys = {name: give_key(machine, name) for name in ("ann", "bob", "carl", "eve")}
+    for name in ("ann", "carl", "eve"):
+        machine.sh(
+            f"install -d -o {name} /home/{name}/.ssh;"
+            f"install -o {name} {keys[name]}.pub /home/{name}/.ssh/authorized_keys"
+        )
+        shut(machine, name, keys[name])
+    said = machine.run("sftpjail", "list").out
+    assert [line.split("\t")[-1] for line in said.splitlines()] == ["closed"] * 3, said
+    machine.sh(f"sed -i 1d /etc/group; echo other:x:{gid}:bob >>/etc/group; rm -r /home/*/.ssh")
+    said = machine.run("sftpjail", "check", check=False).out
+    assert f"the group other has the gid of sftponly ({gid}) too" in said
+    machine.run("sftpjail", "apply")
+    for name in keys:
+        works(machine, name, keys[name])
+    refused(machine, "sftpjail", "remove", "bob", says="bob is in other, which has the gid")

@@ -129,9 +129,20 @@ def test_a_group_whose_gid_an_earlier_one_has_jails_nobody(tree: Tree) -> None:
     assert error.message == "the group old has the gid of sftponly (501), and comes before it"
     (choice,) = error.choices
     assert choice.command == "groupmod -g 1000 sftponly && sftpjail apply"
+    tree.group("later", 501, "bob")
+    assert list(jailed(CONFIG, tree.host())) == ["cat"], "sshd does not jail bob"
     by_name = replace(cat, profile=Profile("sftponly", match_user=("cat",)))
     assert lost(by_name, host) is None
     tree.account("dan", 1004, gid=501)
     error = lost(cat, tree.host())
     assert error and not error.choices
     assert error.advice == "give one of them another gid: groupmod -g GID sftponly"
+
+
+def test_whoever_has_the_gid_by_a_later_group_is_a_member(tree: Tree) -> None:
+    """sshd knows them by the name of the first, and jails them."""
+    tree.group("sftponly", 501, "cat")
+    tree.group("later", 501, "bob")
+    host = tree.host()
+    assert list(jailed(CONFIG, host)) == ["cat", "bob"]
+    assert host.in_group("bob", "sftponly") and not host.in_group("ann", "sftponly")

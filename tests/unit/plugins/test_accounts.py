@@ -398,3 +398,15 @@ def test_on_user_connections_is_a_line_of_the_list(tree: Tree, fire: Fire) -> No
     assert SetLines(CONNECTIONS, "eve", ("user eve 2",), Style.USER) in renamed
     with pytest.raises(SftpJailError, match="nothing counts the sessions of ann"):
         fire("accounts", "on_user_connections", tree.host(), account=ann(), most=2)
+
+
+def test_a_group_with_the_gid_of_a_jail_group(tree: Tree, fire: Fire) -> None:
+    gid = next(line for line in tree.group_lines if line.startswith("sftponly:")).split(":")[2]
+    tree.group("later", int(gid), "bob")
+    (problem,) = fire("accounts", "on_check", tree.host(), account=None)
+    assert problem.what == f"the group later has the gid of sftponly ({gid}) too"
+    assert problem.severity == "advice"
+    bob = ann(name="bob", uid=1002, gid=1002, home="/home/bob")
+    with pytest.raises(SftpJailError, match="bob is in later, which has the gid") as caught:
+        fire("accounts", "on_user_remove", tree.host(), account=bob, deleted=False)
+    assert caught.value.fix == "gpasswd -d bob later && sftpjail remove bob"

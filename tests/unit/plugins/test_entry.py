@@ -80,7 +80,41 @@ def test_the_stub_knows_groups_and_users_without_python(tree: Tree, fire: Fire) 
     )
     actions = fire("entry", "on_setup", tree.host(), config)
     text = next(a.content for a in actions if isinstance(a, WriteFile) and "useradd-post" in a.path)
-    assert '*" one "*|*" two "*) ;;' in text and "eve|dan) ;;" in text
+    assert '*"(one)"*|*"(two)"*) ;;' in text and "eve|dan) ;;" in text
+    tree.group("two", 990)
+    actions = fire("entry", "on_setup", tree.host(), config)
+    text = next(a.content for a in actions if isinstance(a, WriteFile) and "useradd-post" in a.path)
+    assert """*"(one)"*|*"(two)"*|*",990"[,"("]*) ;;""" in text
+
+
+@pytest.mark.real_program
+@pytest.mark.parametrize(
+    ("said", "starts"),
+    [
+        ("uid=1001(ann) gid=1001(ann) groups=1001(ann),990(two)", True),
+        ("uid=1001(ann) gid=1001(ann) groups=1001(ann),990(other),27(sudo)", True),
+        ("uid=1001(ann) gid=990(other) groups=990(other)", True),
+        ("uid=1001(ann) gid=1001(ann) groups=1001(ann),990", True),
+        ("uid=990(ann) gid=9900(two2) groups=9900(two2),4990(a one),7(domain users)", False),
+        ("uid=990(two) gid=1001(x) groups=1001(x)", False),
+        ("", False),
+    ],
+)
+def test_the_stub_goes_by_gids_as_well_as_by_names(
+    tree: Tree, fire: Fire, said: str, starts: bool
+) -> None:
+    tree.group("two", 990)
+    config = Config(profiles=(Profile("a", "one"), Profile("b", "two")))
+    actions = fire("entry", "on_setup", tree.host(), config)
+    text = next(a.content for a in actions if isinstance(a, WriteFile) and "useradd-post" in a.path)
+    decide = text[text.index("sftpjail_groups=") : text.index("# Only from useradd itself")]
+    decide = decide.replace("/usr/bin/id", "id").replace("/var/lib", str(tree.root))
+    script = (
+        f"sftpjail_user=ann; named_since() {{ false; }}; look_again() {{ :; }}\n"
+        f'id() {{ [ "$LC_ALL" = C ] && echo "{said}"; }}\n{decide}exit 3\n'
+    )
+    done = subprocess.run(["sh", "-c", script], check=False)
+    assert done.returncode == (3 if starts else 0)
 
 
 def test_on_setup_of_half_an_installation(tree: Tree, fire: Fire) -> None:
@@ -305,12 +339,16 @@ def test_what_the_watcher_keeps_goes_and_what_lies_aside_stays(tree: Tree, fire:
 @pytest.mark.parametrize(
     ("text", "groups", "starts"),
     [
-        ("[profiles]\n[[partners]]\n", "u partners", True),
-        ("[profiles]\n[ [partners] ]\nchroot = /x/%u\n", "u partners", True),
-        ("[profiles]\n[[partners]]\n", "u sftponly", False),
-        ("", "u sftponly", True),
-        ("x = '''\na partners\n'''\n", "u partners", True),
-        ("x = '''\na partners\n'''\n", "u others", False),
+        ("[profiles]\n[[partners]]\n", "1(u),7(domain users),990(partners)", True),
+        (
+            "[profiles]\n[ [partners] ]\nchroot = /x/%u\n",
+            "1(u),7(domain users),990(partners)",
+            True,
+        ),
+        ("[profiles]\n[[partners]]\n", "1(u),7(domain users),990(sftponly)", False),
+        ("", "1(u),7(domain users),990(sftponly)", True),
+        ("x = '''\na partners\n'''\n", "1(u),7(domain users),990(partners)", True),
+        ("x = '''\na partners\n'''\n", "1(u),7(domain users),990(others)", False),
     ],
 )
 def test_useradds_hook_starts_python_for_names_of_the_file(

@@ -79,7 +79,7 @@ def test_the_drop_in_keeps_to_the_syntax_of_units() -> None:
     assert "\\" not in body and "%" not in body.replace("%i", "")
     assert "$" not in body.replace("$$", ""), "systemd would take it for a variable"
     assert (
-        '*" one "*|*" two "*)' in body and "in eve|dan)" in body and "getent group one two " in body
+        '*"(one)"*|*"(two)"*)' in body and "in eve|dan)" in body and "getent group one two " in body
     )
     assert script("[Service]\nExecCondition=/bin/true\n") == ""
 
@@ -101,9 +101,11 @@ def decide(tmp_path: Path, config: Config, *fakes: str, uid: int = 1001) -> int:
     return subprocess.run(["sh", "-c", "\n".join([timeout, *fakes, text])], check=False).returncode
 
 
-STRANGER, MEMBER = 'id() { echo "ann users"; }', 'id() { echo "ann two users"; }'
+SAID = 'id() { echo "uid=990(ann) gid=1001(ann) groups=1001(ann),{}100(users)"; }'
+STRANGER, MEMBER = SAID.replace("{}", ""), SAID.replace("{}", "990(two),")
+SHARED, NAMELESS = SAID.replace("{}", "990(other),"), SAID.replace("{}", "990,")
 NOBODY_KNOWS = "id() { echo 'no such user' >&2; return 1; }"
-HERE, AWAY = "getent() { :; }", "getent() { return 2; }"
+HERE, AWAY = "getent() { echo one:x:989:; echo two:x:990:bob; }", "getent() { return 2; }"
 
 
 @pytest.mark.real_program
@@ -112,6 +114,10 @@ HERE, AWAY = "getent() { :; }", "getent() { return 2; }"
     [
         ((MEMBER, HERE), 1001, 1),
         ((STRANGER, HERE), 1001, 0),
+        # Another group has its gid, and an earlier line; or nobody knows the gid just then.
+        ((SHARED, HERE), 1001, 1),
+        ((NAMELESS, HERE), 1001, 1),
+        ((SAID.replace("{}", "9900(other),4990(x),"), HERE), 1001, 0),
         # Nobody can say: those with a record count, and nobody else.
         ((STRANGER, AWAY), 1001, 1),
         ((STRANGER, AWAY), 1002, 1),
@@ -120,9 +126,9 @@ HERE, AWAY = "getent() { :; }", "getent() { return 2; }"
         ((NOBODY_KNOWS, HERE), 1001, 1),
         ((NOBODY_KNOWS, HERE), 1003, 0),
         (("id() { return 127; }", HERE), 1001, 1),
-        # id(1) fails for a group without a name, and says the others.
-        (('id() { echo "ann 4711 two"; return 1; }', HERE), 1003, 1),
-        (('id() { echo "ann twofold"; }', HERE), 1001, 0),
+        # Whatever else is wrong, it says the others.
+        (('id() { echo "gid=9(x) groups=9(x),4711,990(two)"; return 1; }', HERE), 1003, 1),
+        (('id() { echo "gid=9(x) groups=9(x),91(twofold)"; }', HERE), 1001, 0),
         ((STRANGER, AWAY, "grep() { return 2; }"), 1001, 0),
         ((MEMBER, HERE), 0, 0),
     ],
