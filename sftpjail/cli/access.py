@@ -81,7 +81,7 @@ def _register_set(add_parser: Command) -> None:
     parser.add_argument(
         "--expires",
         metavar="DATE",
-        help="the last day on which it is let in (YYYY-MM-DD, UTC), or never",
+        help="the day from which it is shut out (YYYY-MM-DD, UTC), or never",
     )
     add_password_options(parser).add_argument(
         "--no-password", action="store_true", help="no password lets it in"

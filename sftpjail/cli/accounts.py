@@ -90,7 +90,7 @@ def _register_add(add_parser: Command) -> None:
     )
     parser.add_argument("--profile", metavar="P", default="", help="default: the first one")
     parser.add_argument(
-        "--expires", metavar="DATE", help="the last day on which it is let in (YYYY-MM-DD)"
+        "--expires", metavar="DATE", help="the day from which it is shut out (YYYY-MM-DD)"
     )
     add_password_options(parser)
     add_limit_options(parser)

@@ -7,8 +7,11 @@ from dataclasses import asdict
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from ..errors import SftpJailError
 from ..escapes import counted, one_line
+from ..host import Host
 from ..jails.addresses import example, refused_there
+from ..jails.closing import reason
 from ..jails.membership import find
 from ..model import Account, Fact, Problem
 from ..openssh.pam_account import LOOPBACK, account_rules
@@ -53,9 +56,12 @@ def explain(context: Context) -> int:
         problems = problems_of(engine, account)
         if account.exists:
             address = context.arguments.address or example(account, engine.host) or LOOPBACK
+            shut = any(one.hides for one in problems) or _is_shut(account, engine.host)
             for ask in (refused_there, account_rules):
                 said, wrong_there = ask(account, engine.host, address)
-                facts, problems = [*facts, *said], [*problems, *wrong_there]
+                facts = [*facts, *said]
+                if not (shut and ask is account_rules):  # PAM says so because it is shut out
+                    problems = [*problems, *wrong_there]
     context.answers |= {
         "user": account.name,
         "profile": account.profile.name if account.profile else None,
@@ -65,6 +71,14 @@ def explain(context: Context) -> int:
     if not context.json:
         context.draw(_draw(account, facts, problems))
     return context.close(3 if wrong(problems) else 0)
+
+
+def _is_shut(account: Account, host: Host) -> bool:
+    """Return whether an account is shut out; not if its record is damaged."""
+    try:
+        return bool(reason(account, host))
+    except SftpJailError:  # a problem by itself, which others report
+        return False
 
 
 def _draw(account: Account, facts: list[Fact], problems: list[Problem]) -> str:

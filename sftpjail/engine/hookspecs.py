@@ -202,7 +202,7 @@ def on_user_expire(
 
     Args:
         account: the account with its profile.
-        date: the last day (YYYY-MM-DD) on which it is let in; "" for no end.
+        date: the day (YYYY-MM-DD) from which it is shut out; "" for no end.
         host: the facts.
         config: the configuration.
 

@@ -12,7 +12,7 @@ The account's record has the reason, the command, and the previous expiry.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -50,7 +50,7 @@ def why_spared(account: Account, host: Host) -> str:
 
 
 def _is_past(expire: str) -> bool:
-    """Return whether a shadow(5) expiry date has passed, by the rule of pam_unix and sshd."""
+    """Return whether a shadow(5) expiry date has passed for pam_unix and for sshd; see `is_out`."""
     day = number(expire)
     return day is not None and day < time.time() // DAY
 
@@ -85,7 +85,29 @@ def is_disabled(account: Account, host: Host) -> bool:
 
 def today() -> str:
     """Return the date in UTC, as shadow(5) counts days."""
-    return time.strftime("%Y-%m-%d", time.gmtime())
+    return time.strftime("%Y-%m-%d", time.gmtime(time.time()))
+
+
+def is_out(date: str, uses_pam: Callable[[], bool]) -> bool:
+    """Return whether an account with an expiry date is shut out today.
+
+    On the day itself pam_unix refuses it (check_shadow_expiry), and sshd without PAM lets it in
+    (auth-shadow.c).
+
+    Args:
+        date: the expiry date (YYYY-MM-DD), or "" for none.
+        uses_pam: whether sshd asks PAM about the account; called on the day alone.
+    """
+    now = today()
+    return date != "" and (date < now or (date == now and uses_pam()))
+
+
+def uses_pam(host: Host) -> bool:
+    """Return whether sshd asks PAM, or would if its configuration were valid."""
+    try:
+        return effective(host, "root").get("usepam") == "yes"
+    except SftpJailError:
+        return True
 
 
 def _is_over(closed: Closed) -> bool:
@@ -163,7 +185,7 @@ def expire(account: Account, date: str, host: Host) -> list[Action]:
 
     Args:
         account: the account, with its profile.
-        date: the last day (YYYY-MM-DD) on which sshd and PAM let it in; "" for no end.
+        date: the day (YYYY-MM-DD) from which it is shut out, as of shadow(5); "" for no end.
         host: the facts.
 
     Raises:
@@ -234,7 +256,8 @@ def _shut_out(account: Account, closed: Closed, host: Host) -> list[Action]:
 def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
     """Return the actions that let an account in again, after all others in the plan.
 
-    An expiry date that was set in the meantime is kept.
+    An expiry date that was set in the meantime is kept. If somebody else has let the account in,
+    the record loses what no longer holds, so that a later closure of theirs is not taken for ours.
 
     Args:
         account: an account that we shut out.
@@ -244,7 +267,7 @@ def reopen(account: Account, host: Host, whoever: bool = False) -> list[Action]:
     from ..actions import OpenAccount  # late: list needs no actions
 
     name, closed = account.name, host.origin(account.name).closed
-    if closed is None or not (whoever or _is_over(closed)):
+    if closed is None or not (whoever or _is_over(closed) or not is_shut(account, host)):
         return []
     expire = closed.expire if host.expiry(name) == EXPIRED else None
     return [OpenAccount(name, expire=expire), *forget(name, host)]
@@ -353,7 +376,7 @@ def list_with(account: Account, host: Host, *, shut: bool) -> frozenset[str] | N
 def own_expiry(account: Account, host: Host) -> str:
     """Return the date on which an account has expired without our doing, or ""."""
     date = expiry(account, host)
-    return date if date and date < today() else ""
+    return date if is_out(date, lambda: uses_pam(host)) else ""
 
 
 def list_after(

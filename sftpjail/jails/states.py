@@ -28,7 +28,7 @@ from ..openssh.match_blocks import DOORS, settings
 from ..openssh.patterns import listed
 from ..openssh.settings import Settings, effective, logging
 from ..openssh.sshd import LOCAL
-from .closing import DAY, admits, is_disabled, period, reason
+from .closing import DAY, admits, date_of, is_disabled, is_out, period, reason
 from .guards import is_namesake
 from .homes import refusal
 from .membership import is_valid, refuse_name
@@ -186,6 +186,9 @@ class States:
     ) -> Iterator[State]:
         """Yield every state that applies to an account that is not shut out."""
         shadow = self._host.shadow(account.name)
+        date = date_of(shadow.expire)
+        if is_out(date, lambda: found.get("usepam") == "yes"):
+            yield State("expired", f"it expired on {date}")
         locked = why_locked(shadow, found) if account.local else ""
         if lacks_shadow(account, self._host, found):
             locked = "it has no line in /etc/shadow"

@@ -17,6 +17,7 @@ from .. import Account, Fact, Problem, hookimpl
 from ..config import keyfile
 from ..escapes import Advice, Choice, look_at
 from ..host import Host
+from ..jails.closing import is_out
 from ..model import Shadow, number
 from ..openssh.match_blocks import DROPIN, ELSEWHERE
 from ..openssh.pam_session import SCRIPT
@@ -217,7 +218,7 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
     if lacks_shadow(account, host, found):
         what = f"{account.name} has no line in /etc/shadow"
         why, fix = "PAM refuses every login of it", f"usermod -p '*' {name}"
-    elif 0 <= expire < today:
+    elif expire >= 0 and is_out(_date(expire), lambda: found.get("usepam") == "yes"):
         what = f"{account.name} is closed: it expired on {_date(expire)}"
         choices = _opening(f"usermod -e '' {name}")
         return [Problem(what, _CLOSED, severity="advice", choices=choices, hides=True)]

@@ -109,6 +109,38 @@ def test_until_a_date_and_taken_back(machine: Machine) -> None:
     assert not machine.exists(RECORD) and machine.sh("grep -c ^ann: /etc/passwd || :").out == "0\n"
 
 
+def test_whom_somebody_else_lets_in_or_shuts_out(machine: Machine) -> None:
+    """The day of an expiry, and what an administrator does with chage and usermod meanwhile."""
+    machine.write("/etc/ssh/sshd_config.d/00-test.conf", machine.patience())
+    ready(machine)
+    key = jail(machine, "ann", "-p", "*")
+    machine.run("sftpjail", "disable", "ann", "--until", "2099-12-31")
+    # Shut out is no problem, and that PAM refuses it no other one.
+    assert machine.run("sftpjail", "explain", "ann").out.endswith("0 problems\n")
+    # An administrator lets it in: what we knew of it no longer holds ...
+    machine.run("chage", "-E", "-1", "ann")
+    works(machine, "ann", key)
+    machine.run("sftpjail", "apply")
+    again(machine, "sftpjail", "apply")
+    assert "closed" not in machine.read(RECORD)
+    # ... so that nothing of ours opens what is shut by usermod(8)'s own advice.
+    machine.run("usermod", "-L", "-e", "1", "ann")
+    machine.run("sftpjail", "apply")
+    assert stated(machine) == ("expired", "it expired on 1970-01-02")
+    assert "it expired on" in refused(machine, "sftpjail", "enable", "ann")
+    shut(machine, "ann", key)
+    # From the day on for PAM, and sshd alone lets it in on that day.
+    machine.sh("usermod -p '*' ann; chage -E $(date -u +%F) ann")
+    shut(machine, "ann", key)
+    assert stated(machine)[0] == "expired"
+    done = machine.run("sftpjail", "explain", "ann", check=False)
+    assert done.code == 0 and "\n1 problem\n" in done.out, done
+    machine.append("/etc/ssh/sshd_config.d/00-test.conf", "UsePAM no\n")
+    machine.restart_sshd()
+    works(machine, "ann", key)
+    assert stated(machine) == ("ok", "")
+
+
 def test_a_session_is_ended_and_another_one_may_begin(machine: Machine) -> None:
     ready(machine)
     machine.run("sftpjail", "add", "ann", "--expires", "2099-12-31", "--with", "adduser")

@@ -18,7 +18,7 @@ from ...engine.plan import (
 )
 from ...errors import SftpJailError
 from ...jails import quota, retention
-from ...jails.closing import is_shut, today
+from ...jails.closing import is_out, is_shut, own_expiry, uses_pam
 from ...jails.guards import guard
 from ...model import Key
 from ..apply import passing
@@ -157,8 +157,9 @@ class ExistingAccount:
         draft, let_in = self._draft, f"{account.name} is let in again"
         if after.expires != before.expires:
             draft.events.append(OnUserExpire(account, after.expires or ""))
-            past = is_shut(account, self._host) and not before.disabled
-            if past and (not after.expires or after.expires >= today()):
+            past = is_shut(account, self._host) or own_expiry(account, self._host)
+            still = is_out(after.expires or "", lambda: uses_pam(self._host))
+            if past and not before.disabled and not still:
                 draft.opened.append(let_in)
         was, is_now = ((one.disabled, one.reason, one.until) for one in (before, after))
         if after.disabled and was != is_now:

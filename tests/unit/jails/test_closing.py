@@ -13,6 +13,8 @@ from sftpjail.actions import Phase
 from sftpjail.formats.origin_record import parse_origin, render_origin
 from sftpjail.jails.closing import (
     close,
+    date_of,
+    is_out,
     is_shut,
     lets_in,
     list_after,
@@ -82,6 +84,22 @@ def test_expiry_that_somebody_has_set_since_stays(tree: Tree) -> None:
     assert action == CloseAccount(
         "ann", expire="1", closed=Closed("no jail", "apply", "jail", "30000")
     )
+
+
+def test_whom_somebody_else_has_let_in_is_no_longer_ours(tree: Tree) -> None:
+    closed = Closed("on leave", "disable", "2099-12-31", "", "2026-01-01")
+    tree.write(RECORD, render_origin(Origin(closed=closed)))
+    assert reopen(ANN, shadow(tree, "1")) == []
+    assert reopen(ANN, shadow(tree, "")) == [OpenAccount("ann")]
+
+
+@pytest.mark.parametrize(
+    ("days", "out"), [(-1, (True, True)), (0, (True, False)), (1, (False,) * 2)]
+)
+def test_the_day_of_an_expiry_is_out_with_pam_alone(days: int, out: tuple[bool, bool]) -> None:
+    date = date_of(str(TODAY + days))
+    assert (is_out(date, lambda: True), is_out(date, lambda: False)) == out
+    assert not is_out("", lambda: True)
 
 
 def test_who_is_shut_out_is_so_once(tree: Tree) -> None:

@@ -205,6 +205,15 @@ def test_on_check_of_methods_that_take_a_key(tree: Tree, fire: Fire, line: str) 
 # -- shadow --------------------------------------------------------------------------------------
 
 
+def test_on_check_of_the_day_of_an_expiry(tree: Tree, fire: Fire) -> None:
+    """pam_unix refuses it on that day already; sshd alone does so from the next one."""
+    shadow(tree, f"ann:*:19000:0:99999:7::{TODAY}:")
+    (problem,) = check(tree, fire)
+    assert problem.what == "ann is closed: it expired on 2024-10-04" and problem.hides
+    tree.write(MAIN, "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM no\n")
+    assert check(tree, fire) == []
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
@@ -257,7 +266,7 @@ def test_on_check_reads_the_dates_of_shadow(
 @pytest.mark.parametrize(
     "line",
     [
-        f"ann:*:19000:0:99999:7::{TODAY}:",  # today it still works
+        f"ann:*:19000:0:99999:7::{TODAY + 1}:",
         f"ann:*:{TODAY - 90}:0:90:7:::",
         "ann:!:19000:0:99999:7:::",  # locked: keys go on to work with PAM
         "ann:*::0:90:7:::",

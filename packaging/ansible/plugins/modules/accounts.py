@@ -78,7 +78,7 @@ options:
               - A group that can write in the directory; see C(--group) of C(sftpjail mount).
             type: str
       expires:
-        description: The last day on which the account is let in, C(YYYY-MM-DD), or C(never).
+        description: The day from which the account is shut out, C(YYYY-MM-DD), or C(never).
         type: str
       disabled:
         description:
