@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from shlex import quote
 
+from ..actions import Check
 from ..engine.engine import Engine
-from ..engine.plan import Event, OnDetach, OnSetup, OnTeardown, OnUserCreate, Plan
+from ..engine.plan import OURS, Event, OnDetach, OnSetup, OnTeardown, OnUserCreate, Plan
 from ..engine.summary import is_unit
 from ..errors import SftpJailError, Unsafe, UsageError
 from ..escapes import counted, some
@@ -37,6 +38,7 @@ from ..operations.auto_mounts import after_trial
 from ..operations.daemons import reload_stale, start_watcher, unfinished
 from ..operations.events import left_events, remove_events
 from ..operations.imports import seen_by_setup
+from ..paths import ACCOUNTS
 from .accounts_file import add_options, apply_file, read_accounts, refuse_options
 from .context import Command, Context
 from .renames import rename_all
@@ -280,6 +282,17 @@ def _apply(context: Context, wanted: Sequence[str] | None) -> int:
     return context.close(1 if errors or veto or unknown else 0)
 
 
+def _applied(plan: Plan) -> str:
+    """Return what a plan changes: accounts by name, else the host, else nothing but our records."""
+    steps = [step for step in plan.steps if not isinstance(step.action, Check)]
+    others = [step for step in steps if step.plugin != OURS]
+    names = {step.owner for step in others if step.owner}
+    if others or not steps:
+        return some(sorted(names), 8) or "the host"
+    count = len({step.owner for step in steps if step.owner})
+    return f"{counted(count, 'record')} in {ACCOUNTS}, and no jail" if count else "the host"
+
+
 def _chosen(
     jails: Mapping[str, Account], wanted: Sequence[str] | None, among: set[str] | None
 ) -> dict[str, Account]:
@@ -345,13 +358,11 @@ def _apply_for(
         kept = kept_methods(engine, first, chosen, last, failed) if veto else None
         if kept:
             using, plan = kept
-        changed = {step.owner for step in plan.steps if step.owner}
-        names = some(sorted(changed), 8)
         none = f"{counted(len(accounts) - len(plan.errors), 'jail')} checked"
         if not plan.errors and not veto:
             none += ", all is as it should be"
         try:
-            done = [f"applied: {names or 'the host'}", *plan.said.values()]
+            done = [f"applied: {_applied(plan)}", *plan.said.values()]
             context.finish(using, plan, done, none)
             return plan, veto
         except SftpJailError as error:

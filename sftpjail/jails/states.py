@@ -23,7 +23,7 @@ from ..host import Host
 from ..model import Account, Profile, Shadow, components, number
 from ..openssh.admission import denials
 from ..openssh.connections import conditions
-from ..openssh.daemons import Daemon, daemons, others
+from ..openssh.daemons import Daemon, daemons, others, primary
 from ..openssh.match_blocks import DOORS, settings
 from ..openssh.patterns import listed
 from ..openssh.settings import Settings, effective, logging
@@ -194,7 +194,7 @@ class States:
             locked = "it has no line in /etc/shadow"
         if locked:
             yield State("locked", locked)
-        elsewhere = self._elsewhere(account, groups)
+        elsewhere = self._elsewhere(account, groups) or self._by_place(account, groups, found)
         if elsewhere:  # even if the primary sshd refuses it
             yield State("open", elsewhere)
         for keyword in denials(found, account.name, groups):
@@ -259,6 +259,25 @@ class States:
                 continue
             if not any(denials(found, account.name, groups)):
                 return f"{daemon} does not jail it"
+        return ""
+
+    def _by_place(self, account: Account, groups: tuple[str, ...], found: Settings) -> str:
+        """Return at which address or port the primary sshd does not jail an account, or "".
+
+        Args:
+            account, groups: whose.
+            found: the settings for a connection to one of them.
+        """
+        if not found.tells_places_apart:
+            return ""
+        daemon = primary(self._host)
+        for connection in daemon.connections_to if len(daemon.connections_to) > 1 else ():
+            there = effective(self._host, account.name, connection, daemon)
+            if there.get("chrootdirectory") not in ("", "none"):
+                continue
+            if not any(denials(there, account.name, groups)):
+                fields = dict(pair.split("=") for pair in connection.split(","))
+                return f"at {fields['laddr']}, port {fields['lport']}, {daemon} does not jail it"
         return ""
 
     def _unknown_elsewhere(self, account: Account, groups: tuple[str, ...]) -> str:

@@ -23,6 +23,7 @@ from .sshd import LOCAL
 _DECIDE = "fo"
 # Options that keep its lines out of the system's log: -E FILE, -q, and -e and -d (standard error).
 _QUIET = "Eqed"
+_EVERYWHERE = ("", "0.0.0.0", "::", "*")
 # Keywords of -o that are about the daemon, and not about sessions.
 _DAEMONS_OWN = re.compile(
     r"(?i)(PidFile|Port|ListenAddress|AddressFamily|Host(Key|KeyAgent|Certificate)|LogLevel|"
@@ -81,9 +82,25 @@ class Daemon(NamedTuple):
 
     @property
     def local(self) -> str:
-        """A connection from this host to its first port; see `sshd.spec`."""
+        """A connection from this host to its first port; see `sshd.spec`.
+
+        That of a plain one goes to port 22, wherever it listens: see `connections_to`.
+        """
         port = self.places[0][1] if self.places and not self.is_plain else 22
         return LOCAL.replace("lport=22", f"lport={port}")
+
+    @property
+    def connections_to(self) -> tuple[str, ...]:
+        """A connection from this host to each place where it listens, or else to port 22.
+
+        Only Match lines about those (LocalPort, LocalAddress) tell them apart.
+        """
+        found = dict[str, None]()
+        for address, port in self.places:
+            there = "127.0.0.1" if address in _EVERYWHERE else address
+            to = LOCAL.replace("lport=22", f"lport={port}")
+            found[to.replace("laddr=127.0.0.1", f"laddr={there}")] = None
+        return tuple(found) or (LOCAL,)
 
     def __str__(self) -> str:
         """Its name in a message: "sshd on port 2222 (pid 7, -f /etc/ssh/other)"."""

@@ -68,6 +68,11 @@ class Settings(NamedTuple):
         """Return the (file, line) of the value in force, by keyword; defaults are left out."""
         return {keyword: places[0] for keyword, places in self.places.items()}
 
+    @property
+    def tells_places_apart(self) -> bool:
+        """Whether Match lines are about the ports or the addresses of this host."""
+        return any(re.search(r"(?i)\blocal(port|address)\b", line) for line in self.criteria)
+
     def where(self, keyword: str) -> str:
         """Return FILE:LINE of the value in force, "command line", or "default"."""
         if keyword in self.origins:
@@ -106,7 +111,9 @@ def effective(
     """Ask sshd for the settings of an account in a kind of connection; see `spec`.
 
     Without DAEMON it is the primary one; see `daemons.primary`. STAGED are files
-    and their content as they are to be, None for one that is not there.
+    and their content as they are to be, None for one that is not there. Where Match lines are about
+    ports or addresses of this host, a connection to port 22 stands for one to a place where the
+    daemon listens.
 
     With -ddd, sshd logs "FILE:LINE setting KEYWORD" for each applicable line: first for the global
     part, then, after "config reprocess", for the Match blocks that apply. Among these the first
@@ -121,10 +128,7 @@ def effective(
         host, "-T", "-ddd", "-C", spec(user, connection), files=dict(staged), daemon=asked
     )
     if answer.code != 0:
-        words = " / ".join(line for line in answer.err.splitlines() if not line.startswith("debug"))
-        raise SftpJailError(
-            f"sshd refuses its present configuration: {words}", broken_line(words, host)
-        )
+        raise _refused(answer.err, host)
     values: dict[str, tuple[str, ...]] = {}
     for line in answer.out.splitlines():
         keyword, _, value = line.partition(" ")
@@ -146,7 +150,18 @@ def effective(
         elif found := _READ.match(line):
             files[found[1] or posixpath.dirname(found[2])] = None
     places_in_force = passes[0] | passes[1]
-    return Settings(values, places_in_force, tuple(criteria), tuple(files), _given(asked))
+    told = Settings(values, places_in_force, tuple(criteria), tuple(files), _given(asked))
+    if connection == LOCAL and told.tells_places_apart and LOCAL not in daemon.connections_to:
+        return effective(host, user, daemon.connections_to[0], daemon, staged)
+    return told
+
+
+def _refused(said: str, host: Host) -> SftpJailError:
+    """Return the error of an sshd that does not take its configuration, by what it has said."""
+    words = " / ".join(line for line in said.splitlines() if not line.startswith("debug"))
+    return SftpJailError(
+        f"sshd refuses its present configuration: {words}", broken_line(words, host)
+    )
 
 
 def _given(command: Sequence[str]) -> tuple[str, ...]:

@@ -71,6 +71,31 @@ def test_a_second_sshd_that_opens_the_jail(machine: Machine, which: str) -> None
     assert not gets_out(machine, 2300)
 
 
+def test_match_lines_about_ports_and_addresses(machine: Machine) -> None:
+    """`list` asks about where sshd listens, which need not be port 22, and about each such place."""
+    machine.write("/etc/ssh/sshd_config.d/90-more.conf", f"{machine.patience()}Port 2400\n")
+    ready(machine)
+    jail(machine, "alice")
+    lines = "Match LocalPort {}\n    ChrootDirectory none\n    ForceCommand internal-sftp\n"
+    first = "/etc/ssh/sshd_config.d/05-first.conf"
+    for port in (2222, 2300):
+        machine.write(first, lines.format(port))
+        machine.stop_sshd()
+        machine.run("/usr/sbin/sshd", "-p", "2300", "-p", "2222", "-o", "PidFile=/run/sshd.pid")
+        machine.wait_for("/run/sshd.pid", r"\d")
+        assert gets_out(machine, port) and state(machine)[0] == "open", port
+        assert any(found["severity"] == "open" for found in problems(machine))
+    machine.write(first, lines.format(22))
+    machine.stop_sshd()
+    machine.start_sshd()
+    assert not gets_out(machine, 2222) and state(machine)[0] == "ok", "nobody gets to that port"
+    shown = machine.run("sftpjail", "show", "alice").out
+    machine.write(first, lines.format(2222))
+    machine.restart_sshd()
+    assert gets_out(machine, 2222) and state(machine) == ("open", "no Match block of sshd jails it")
+    assert machine.run("sftpjail", "show", "alice").out != shown
+
+
 def test_options_on_the_command_line_count(machine: Machine) -> None:
     """What is in no file keeps her out, lets her out, or does neither."""
     ready(machine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import stat
 from shlex import quote
@@ -112,6 +111,9 @@ def _harm(account: Account, real: str, host: Host) -> str:
 
     sshd takes no key from a home in which others than its owner can write (StrictModes of
     sshd_config(5)), and no jail shows what lies in such a directory.
+
+    Raises:
+        SftpJailError: an sshd is installed and does not say which chroots others have.
     """
     home = real.removesuffix("/.ssh")
     for name in host.people.accounts_with_home_around(home)[1]:
@@ -123,10 +125,15 @@ def _harm(account: Account, real: str, host: Host) -> str:
             source = host.realpath(bind.source)
             if bind.role != "log" and inside(source, real) and source != real:
                 return f"{source} lies in it, which {name} sees as {bind.target}"
-    with contextlib.suppress(SftpJailError):  # no sshd, or one that starts with no such files
+    try:
         for block in written(host):
             if _has_chroot(block, real, host):
                 return f"a chroot of {block} is there, and sshd would refuse it"
+    except SftpJailError as error:
+        if host.which("sshd"):
+            raise error.saying(
+                f"whether {real} is or holds a chroot of others is not known: {error.message}"
+            ) from error
     return ""
 
 

@@ -410,6 +410,18 @@ def test_no_command_is_printed_on_standard_input(
     assert "everybody can read it" in run.err and "fix:" not in run.err, run.err
 
 
+def test_apply_says_when_it_writes_records_alone(run: Run, stage: Stage) -> None:
+    """As after an upgrade, from a version that did not write the gid."""
+    path = stage.tree.root / "var/lib/sftpjail/accounts/ann"
+    words = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("gid", "group")}
+    path.write_text(json.dumps(words, indent=1) + "\n")
+    assert run("apply") == (
+        0,
+        "applied: 1 record in /var/lib/sftpjail/accounts, and no jail\n",
+    )
+    assert "gid" in path.read_text()
+
+
 def test_apply_removes_only_when_asked(run: Run, stage: Stage) -> None:
     stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
     assert run("apply") == (0, "nothing to do: 0 jails checked, all is as it should be\n")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from fakes import Tree
+from fakesshd import Sshd
 from golden import JAIL, Fire, ann
 
 from sftpjail import Bind, Problem, SetLines, SftpJailError, Style
@@ -162,3 +163,11 @@ def test_check_looks_for_the_group(
     found: list[Problem] = fire("mounts", "on_check", tree.host(), Config(), account=ann())
     said = [problem.what for problem in found if "group" in problem.what]
     assert said == [what] * bool(what)
+
+
+def test_an_sshd_that_does_not_answer_may_have_a_chroot_there(
+    tree: Tree, fire: Fire, sshd: Sshd
+) -> None:
+    sshd.broken = "/etc/ssh/sshd_config line 3: Bad configuration option: x"
+    with pytest.raises(SftpJailError, match="whether /srv/site is or holds a chroot .* line 3"):
+        on_mount(tree, fire)
