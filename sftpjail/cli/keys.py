@@ -188,7 +188,7 @@ def add(context: Context) -> int:
     with context.engine() as engine:
         account = _account(context.arguments.user, engine.config, engine.host)
         events = add_events(account, keys, engine.host)
-        done = [f"{account.name} can log in with {_name(event.key)}" for event in events]
+        done = [f"{account.name} {_lets_in(event.key)}" for event in events]
         context.carry_out(
             engine,
             events,
@@ -196,6 +196,15 @@ def add(context: Context) -> int:
             f"{account.name} has {'this key' if len(keys) == 1 else 'these keys'} already",
         )
     return context.close(0)
+
+
+def _lets_in(key: Key) -> str:
+    """Return that a key lets in, unless it brings an end of its own that has come."""
+    end = public_keys.expiry(key)
+    if end is None or not public_keys.has_lapsed(key, time.time()):
+        return f"can log in with {_name(key)}"
+    day = time.strftime("%Y-%m-%d", time.localtime(end))
+    return f"has the key {_name(key)}, which sshd has refused since {day} (expiry-time=)"
 
 
 def _name(key: Key) -> str:
@@ -212,21 +221,32 @@ def replace(context: Context) -> int:
         account = _account(given.user, engine.config, host)
         old = chosen_keys(account, [given.old], handed_in, host)
         events: list[Event] = list(add_events(account, new, host))
-        done = [f"{account.name} can log in with {_name(key)}" for key in new]
+        done = [f"{account.name} {_lets_in(key)}" for key in new]
         for key in old:
             if public_keys.blob(key) in map(public_keys.blob, new):
                 raise UsageError(
                     f"{given.new} has the key that is to be replaced, {key.fingerprint}"
                 )
-            events.append(OnKeyRemove(account, key))
-            words = f"can no longer log in with {_name(key)}"
-            if given.overlap:
-                last = day_in(given.overlap)
-                events.append(OnKeyAdd(account, public_keys.limited(key, last_day=last)))
-                words = f"can log in with {_name(key)} until {last}"
+            changes, words = _replaced(account, key, given.overlap)
+            events += changes
             done.append(f"{account.name} {words}")
-        context.carry_out(engine, events, done)
+        context.carry_out(engine, events, done, f"{account.name} has the new key already")
     return context.close(0)
+
+
+def _replaced(account: Account, key: Key, overlap: int) -> tuple[list[Event], str]:
+    """Return the events that end a key that has been replaced, and what it can do from now on.
+
+    Its own end stays if that comes before the overlap is over: no replacement makes a key last.
+    """
+    if not overlap:
+        return [OnKeyRemove(account, key)], f"can no longer log in with {_name(key)}"
+    last = day_in(overlap)
+    kept = public_keys.ended(key, last)
+    if kept is key:
+        return [], f"{_lets_in(key)}, whose own end comes before {last}"
+    words = f"can log in with {_name(key)} until {last}"
+    return [OnKeyRemove(account, key), OnKeyAdd(account, kept)], words
 
 
 def remove(context: Context) -> int:

@@ -46,6 +46,9 @@ _WHY = {
 }
 
 
+_TIME = re.compile(r'"([0-9]{8}|[0-9]{12}|[0-9]{14})(Z|UTC)?"', re.IGNORECASE)
+
+
 def looks_like_key(text: str) -> bool:
     """Return whether TEXT is a key line as it stands in a .pub file, whatever ssh-keygen thinks."""
     return bool(_TYPE.match(text.lstrip()))
@@ -83,7 +86,10 @@ def refused(options: tuple[str, ...]) -> str:
         name = option.partition("=")[0].lower()
         if name not in _HARMLESS:
             return f"option {name}: {_WHY.get(name, 'it could open what the jail shuts')}"
-    return ""
+    names = [option.partition("=")[0].lower() for option in options]
+    if names.count("from") > 1:
+        return "option from: sshd takes no key that has it twice"
+    return "option expiry-time: sshd takes no such time" if None in _ends(options) else ""
 
 
 def strange_option(options: tuple[str, ...]) -> str:
@@ -342,27 +348,55 @@ def limited(key: Key, addresses: str = "", last_day: str = "") -> Key:
     return _with(key, (*key.options, *more), key.comment)
 
 
+def ended(key: Key, last_day: str) -> Key:
+    """Return a key that lets in until a day, or as it is if its own end comes before.
+
+    A line whose end sshd does not understand lets nobody in, and stays as it is.
+
+    Args:
+        key: with or without an expiry-time=.
+        last_day: YYYY-MM-DD, in the time of the host.
+    """
+    own = _ends(key.options)
+    rest = tuple(option for option in key.options if not _is_end(option))
+    new = limited(_with(key, rest, key.comment), last_day=last_day)
+    if None in own or (own and (expiry(key) or 0) <= (expiry(new) or 0)):
+        return key
+    return new
+
+
 def expiry(key: Key) -> int | None:
     """Return when sshd refuses a key by its expiry-time= in epoch seconds, None without one.
 
-    In the time of the host, or with a Z in UTC: sshd(8). Of several, the first that comes counts.
+    Of several, the first that comes counts.
     """
-    import calendar
-    import time
+    return min((end for end in _ends(key.options) if end is not None), default=None)
 
-    found = list[int]()
-    for name, _, value in (option.partition("=") for option in key.options):
-        digits = value.strip('"').rstrip("Zz")
-        form = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(len(digits))
-        if name.lower() != "expiry-time" or form is None:
-            continue
-        try:
-            when = time.strptime(digits, form)
-            utc = value.strip('"')[-1:] in ("Z", "z")
-            found.append(calendar.timegm(when) if utc else int(time.mktime(when)))
-        except (ValueError, OverflowError):
-            continue
-    return min(found, default=None)
+
+def _is_end(option: str) -> bool:
+    return option.lower().startswith("expiry-time=")
+
+
+def _ends(options: Sequence[str]) -> list[int | None]:
+    """Return the epoch seconds of each expiry-time=, None where sshd takes no such time.
+
+    In the time of the host, or with Z or UTC in that: sshd(8), and parse_absolute_time in misc.c.
+    """
+    return [_moment(option.partition("=")[2]) for option in options if _is_end(option)]
+
+
+def _moment(value: str) -> int | None:
+    import calendar
+
+    found = _TIME.fullmatch(value)
+    if not found:
+        return None
+    form = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}[len(found[1])]
+    try:
+        when = time.strptime(found[1], form)
+        return calendar.timegm(when) if found[2] else int(time.mktime(when))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _check_addresses(text: str) -> None:
@@ -400,10 +434,4 @@ def has_lapsed(key: Key, at: float) -> bool:
         key: as its line has it.
         at: epoch seconds.
     """
-    for option in key.options:
-        name, _, value = option.partition("=")
-        text = value.strip('"')
-        if name.lower() == "expiry-time":
-            moment = time.gmtime(at) if text[-1:] in ("Z", "z") else time.localtime(at)
-            return text.rstrip("Zz").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", moment)
-    return False
+    return any(end is not None and end < at for end in _ends(key.options))

@@ -85,8 +85,26 @@ def test_a_name_an_end_an_address_and_a_replacement(machine: Machine) -> None:
     last = time.strftime("%Y-%m-%d", time.localtime(time.time() + 7 * 86400))
     assert re.search(rf"can still log in with SHA256:\S+ second until {last}", said), said
     assert "can no longer" not in said and "one until" not in said, said
+    # The same again, and for longer: a key that is on its way out does not last longer.
+    for overlap in ("7d", "12w"):
+        words = ["key", "replace", "--overlap", overlap, "alice", "second", f"{one}.pub"]
+        again(machine, "sftpjail", *words)
+    ends = re.search(r'expiry-time="\d+"', machine.read(f"{KEYS}/alice"))
+    machine.run("sftpjail", "key", "replace", "--overlap", "1", *words[-3:])
+    assert ends and ends[0] not in machine.read(f"{KEYS}/alice")
+    works(machine, "alice", second)
     machine.sh(f"sed -i 's/expiry-time=\"[0-9]*/expiry-time=\"20010101/' {KEYS}/alice")
     shut(machine, "alice", second)
+    # What sshd would not take is refused, and of what it no longer takes it is said.
+    line = machine.read(f"{third}.pub")
+    machine.run("sftpjail", "key", "remove", "alice", f"{third}.pub")
+    for options in ('from="::1",from="127.0.0.1"', 'expiry-time="31.12.2099"'):
+        said = refused(machine, "sftpjail", "key", "add", "alice", "-", input=f"{options} {line}")
+        assert "sshd takes no" in said, said
+    old = f'expiry-time="200101010000UTC" {line}'
+    done = machine.run("sftpjail", "key", "add", "alice", "-", input=old)
+    assert "which sshd has refused since 2001-01-01" in done.out, done
+    shut(machine, "alice", third)
 
 
 def test_other_formats_and_types(machine: Machine) -> None:

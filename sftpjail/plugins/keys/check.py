@@ -14,7 +14,7 @@ from ...config import keyfile
 from ...escapes import Advice, Choice, shown
 from ...host import Host
 from ...jails.leftovers import account_with_recorded_uid
-from ...openssh.public_keys import LIVE_TEST, Entry, strange_option, survey, unfit
+from ...openssh.public_keys import LIVE_TEST, Entry, has_lapsed, strange_option, survey, unfit
 from ...openssh.repair import basic
 from ...openssh.settings import Settings, effective
 from ...paths import KEYS_DIR
@@ -119,9 +119,7 @@ def _expired(key: Key) -> str:
         ),
         "",
     )
-    now = time.gmtime() if expiry.endswith("Z") else time.localtime()
-    past = expiry and expiry.rstrip("Z").ljust(14, "0") < time.strftime("%Y%m%d%H%M%S", now)
-    return expiry if past else ""
+    return expiry if has_lapsed(key, time.time()) else ""
 
 
 def _of_tests(account: Account, keys: Sequence[Key]) -> list[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -377,6 +378,40 @@ def test_what_sshd_would_not_take_is_refused(addresses: str) -> None:
         public_keys.limited(KEY, addresses)
 
 
+@pytest.mark.parametrize(
+    ("options", "after"),
+    [
+        ((), ('expiry-time="20280301"',)),
+        (("restrict", 'expiry-time="20990101"'), ("restrict", 'expiry-time="20280301"')),
+        (('Expiry-Time="20200101"', "restrict"), ('Expiry-Time="20200101"', "restrict")),
+        (('expiry-time="20990101"', 'expiry-time="202801010000UTC"'), None),
+        (('expiry-time="junk"',), None),
+        (('expiry-time="20990101"', "expiry-time=20990101"), None),
+    ],
+)
+def test_a_replaced_key_ends_and_never_lasts_longer(
+    options: tuple[str, ...], after: tuple[str, ...] | None
+) -> None:
+    key = replace(KEY, options=options, line=f"{','.join(options)} ssh-ed25519 AAAA x".strip())
+    found = public_keys.ended(key, "2028-02-29")
+    assert found.options == (options if after is None else after)
+    assert public_keys.blob(found) == "ssh-ed25519 AAAA"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (('from="a"', 'From="b"'), "option from: sshd takes no key that has it twice"),
+        (('expiry-time="2099"',), "option expiry-time: sshd takes no such time"),
+        (('expiry-time="20991301"',), "option expiry-time: sshd takes no such time"),
+        (("expiry-time=20990101",), "option expiry-time: sshd takes no such time"),
+        (('expiry-time="20990101utc"', 'expiry-time="20990101"', 'from="a"'), ""),
+    ],
+)
+def test_options_of_which_sshd_takes_no_key(options: tuple[str, ...], why: str) -> None:
+    assert public_keys.refused(options) == why
+
+
 @pytest.mark.parametrize("name", [" x", "a\nb", "a\x1b"])
 def test_a_name_is_one_plain_line(name: str) -> None:
     with pytest.raises(UsageError):
@@ -392,6 +427,8 @@ def test_a_name_is_one_plain_line(name: str) -> None:
         ('Expiry-Time="20260921141320"', False),
         ('expiry-time="20260921141319Z"', True),
         ('expiry-time="20260921141320z"', False),
+        ('expiry-time="202609211413UTC"', True),
+        ('expiry-time="20260922utc"', False),
         ('from="20260101"', False),
     ],
 )
