@@ -75,12 +75,13 @@ def hook(context: Context) -> int:
             if holder is not None:  # it waits for useradd, and so for us
                 arrivals.leave_waiter(name, holder, new=True)
                 return context.close(0)
-            if broken is None:
-                _forget_namesake(context, name)
-        with context.engine(timeout=300.0) as engine:
+        made = event == "useradd-post" and broken is None
+        with context.engine(timeout=300.0, arrived=name if made else "") as engine:
             if broken is not None:
                 raise _without_profile(engine, name, event, broken)
-            elif event in ADDED:
+            if made:
+                engine = _forget_namesake(engine, name)
+            if event in ADDED:
                 _arrive(context, engine, name, event)
             else:
                 context.carry_out(engine, _leave(engine, name, event), f"{event}: {name}")
@@ -273,21 +274,25 @@ def _is_there(name: str, host: Host) -> bool:
     )
 
 
-def _forget_namesake(context: Context, name: str) -> None:
+def _forget_namesake(engine: Engine, name: str) -> Engine:
     """Remove what a former account of that name left, above all its keys.
 
     This is necessary if no hook ran when it was deleted.
+
+    Returns:
+        an engine with the facts then.
     """
-    with context.engine(timeout=300.0, arrived=name) as engine:
-        account = engine.host.account(name)
-        if account is None or not _is_new(account, engine.host):
-            return
-        if has_remains(name, engine.host):
-            engine.apply(engine.plan(_clearing(name, engine)))
-        # Also for a former account with its uid, so that it does not count as that one, renamed.
-        old = former_name(account, engine.host, thorough=False)
-        if old:
-            engine.apply(engine.plan(forget_events(old, engine)))
+    account = engine.host.account(name)
+    if account is None or not _is_new(account, engine.host):
+        return engine
+    before = len(engine.commits)
+    if has_remains(name, engine.host):
+        engine.apply(engine.plan(_clearing(name, engine)))
+    # Also for a former account with its uid, so that it does not count as that one, renamed.
+    old = former_name(account, engine.host, thorough=False)
+    if old:
+        engine.apply(engine.plan(forget_events(old, engine)))
+    return engine.on(engine.host.anew()) if len(engine.commits) > before else engine
 
 
 def _clearing(name: str, engine: Engine) -> list[Event]:

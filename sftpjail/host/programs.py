@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 
 from ..errors import SftpJailError
 from ..model import Account
 from ..system import programs
 from .files import Files
+from .look import look_at
 
 
 class Programs:
@@ -19,10 +20,13 @@ class Programs:
         self.root = files.root
         self._programs: dict[str, str] = {}
         self._answers: dict[tuple[tuple[str, ...], str], programs.Answer] = {}
+        self._versions: dict[Hashable, programs.Answer] = {}
 
     def anew(self, files: Files) -> Programs:
-        """Return a copy that has asked no program yet."""
-        return type(self)(files)
+        """Return a copy that has asked no program anything yet, but its version."""
+        fresh = type(self)(files)
+        fresh._versions = self._versions
+        return fresh
 
     def which(self, program: str) -> str:
         """Return the absolute path of an installed program, or ""."""
@@ -84,24 +88,37 @@ class Programs:
             self._answers[key] = previews.preview(argv, files or {})
         return self._answers[key]
 
+    def _version(self, program: str, option: str) -> programs.Answer:
+        """Return what a program says of its version. It is asked again if its file is another.
+
+        Raises:
+            SftpJailError: as `ask`.
+        """
+        path = self.which(program) or program
+        file = look_at(f"{self.root}{path}", follow=True)
+        key = file and (path, file.st_dev, file.st_ino, file.st_size, file.st_ctime_ns)
+        if key is None or key not in self._versions:
+            self._versions[key] = self.ask([path, option])
+        return self._versions[key]
+
     @cached_property
     def util_linux(self) -> tuple[int, int]:
         """The version of mount(8), as (2, 41); (0, 0) where that is not util-linux's."""
-        answer = self.ask([self.which("mount") or "mount", "--version"])
+        answer = self._version("mount", "--version")
         match = re.search(r"util-linux (\d+)\.(\d+)", answer.out)
         return (int(match[1]), int(match[2])) if match else (0, 0)
 
     @cached_property
     def systemd_tmpfiles(self) -> int:
         """The version of systemd-tmpfiles(8), such as 252; 0 where it does not say."""
-        answer = self.ask([self.which("systemd-tmpfiles") or "systemd-tmpfiles", "--version"])
+        answer = self._version("systemd-tmpfiles", "--version")
         match = re.match(r"systemd (\d+)", answer.out)
         return int(match[1]) if match else 0
 
     @cached_property
     def openssh(self) -> tuple[int, int]:
         """The version of the installed OpenSSH server, such as (9, 2)."""
-        answer = self.ask([self.which("sshd") or "sshd", "-V"])
+        answer = self._version("sshd", "-V")
         match = re.search(r"OpenSSH_(\d+)\.(\d+)", answer.out + answer.err)
         if not match:
             raise SftpJailError(f"sshd -V does not report OpenSSH's version: {answer.words}")
