@@ -277,7 +277,8 @@ class Account:
 
     A uid of -1 is one that is not there: gone, or not yet made. `forced`: somebody overrides the
     guard rails for it. `kept`: what may go on outside of its jail (see activity.KINDS); None leaves
-    that as its record has it.
+    that as its record has it. `renamed`: the names now and before of files that were renamed for a
+    jail that comes back with it.
     """
 
     name: str
@@ -289,6 +290,7 @@ class Account:
     local: bool = True
     forced: bool = False
     kept: tuple[str, ...] | None = None
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @property
     def exists(self) -> bool:

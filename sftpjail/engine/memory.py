@@ -17,6 +17,7 @@ from ..actions import (
     DeleteAccount,
     DeleteAccounts,
     Remove,
+    Rename,
     RestoreAccount,
     SetAccount,
     SetComment,
@@ -99,6 +100,8 @@ def _of_account(step: Step, steps: list[Step], host: Host) -> list[Kept]:
         return [{"event": "comment", "account": action.name, "after": action.comment, **before}]
     if isinstance(action, AddAccounts):
         return [{"event": "added", "account": one.name} for one in action.accounts]
+    if isinstance(action, Rename):
+        return _of_key_file(action, step.owner, host)
     if isinstance(action, DeleteAccount):
         return [_of_deleted(action.name, account_lines.read_lines(action.name), steps, host)]
     if not isinstance(action, DeleteAccounts):
@@ -108,6 +111,18 @@ def _of_account(step: Step, steps: list[Step], host: Host) -> list[Kept]:
         owned.setdefault(one.owner, []).append(one)
     every = account_lines.of_each(account_lines.read_all(action.names))
     return [_of_deleted(name, every[name], owned.get(name, ()), host) for name in every]
+
+
+def _of_key_file(action: Rename, owner: str, host: Host) -> list[Kept]:
+    """Return what retires a key file in a home again that an undo brings back to light.
+
+    That of an account that loses its jail is in what is kept of the jail.
+    """
+    account = host.account(owner)
+    if action.early or account is None or host.origin(owner).renamed.get(action.path) != action.to:
+        return []
+    uid = {"account": owner, "uid": account.uid, "profile": ""}
+    return [{"event": "key file back", "path": action.to} | uid]
 
 
 def _of_deleted(name: str, found: account_lines.Lines, steps: Sequence[Step], host: Host) -> Kept:
@@ -149,8 +164,7 @@ def _of_event(event: Event, host: Host) -> Kept:
         closed, now = host.origin(event.account.name).closed, host.expiry(event.account.name)
         about["expiry"] = now if closed is None or closed.expire is None else closed.expire
     elif isinstance(event, OnUserConnections):
-        lines = host.tagged(CONNECTIONS, Style.USER).get(event.account.name, ("0",))
-        about["most"] = number(lines[0].split()[-1]) or 0
+        about["most"] = _most(event.account.name, host)
     elif isinstance(event, OnUserKeep):
         about["keep"] = event.account.name in host.tagged(KEEP, Style.USER)
     elif isinstance(event, OnUserQuota):
@@ -178,14 +192,22 @@ def _jail(event: OnUserRemove, host: Host) -> Kept:
         "binds": [vars(bind) for bind in host.binds(name) if bind.role == "mount"],
         "keyfile": host.text(keyfile(name)),
         "renamed": list(origin.renamed.values()),
+        "now": list(origin.renamed),
         "forced": origin.forced,
         "kept": list(origin.kept),
         "closed": origin.closed and vars(origin.closed),
         "addresses": _addresses(name, host),
+        "most": _most(name, host),
         "keep": name in host.tagged(KEEP, Style.USER),
         "ages": _ages(name, host),
         "size": _size(name, host),
     }
+
+
+def _most(name: str, host: Host) -> int:
+    """Return how many sessions an account may have at once; 0 where that is not limited."""
+    lines = host.tagged(CONNECTIONS, Style.USER).get(name, ("0",))
+    return number(lines[0].split()[-1]) or 0
 
 
 def _ages(name: str, host: Host) -> list[tuple[str, int]]:

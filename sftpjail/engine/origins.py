@@ -90,6 +90,8 @@ def _outcome(owner: str, taken: Sequence[Step], about: _About, host: Host) -> Or
     forced = old.forced or bool(account and account.forced)
     kept = old.kept if account is None or account.kept is None else account.kept
     new = replace(_merged(old, taken, host), forced=forced, kept=kept)
+    if account is not None and account.renamed:
+        new = replace(new, renamed={**new.renamed, **dict(account.renamed)})
     gone = owner in about.leaving and not about.leaving[owner].exists
     if gone or owner in about.unjailed:
         # Everything was restored, or no longer can be. Of an account that no longer exists, the

@@ -13,6 +13,7 @@ from ..engine.plan import (
     OnKeyAdd,
     OnKeyMigrate,
     OnMount,
+    OnUserConnections,
     OnUserKeep,
     OnUserLimit,
     OnUserQuota,
@@ -58,7 +59,9 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
     if account.profile is not None and not item["deleted"]:
         raise SftpJailError(f"{name} is jailed again already", look_at(f"sftpjail show {name}"))
     profile = engine.config.profile(item["profile"])
-    account = replace(account, profile=profile, forced=item["forced"], kept=tuple(item["kept"]))
+    renamed = _still_renamed(item, engine) if item["deleted"] else ()
+    said = {"forced": item["forced"], "kept": tuple(item["kept"]), "renamed": renamed}
+    account = replace(account, profile=profile, **said)
     guard(account, host)
     ready = with_setup or (host.records.is_set_up and host.group(profile.group) is not None)
     if not ready and profile.group:
@@ -67,29 +70,39 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
     if works:
         words = f"{name} has {activity.listed(works)} by now, which a jail would not confine"
         raise SftpJailError(words, f"sftpjail adopt {name}")
-    keys = _key_events(account, item, engine)
+    keys, behind = _key_events(account, item, engine)
     binds = [Bind(**bind | {"options": tuple(bind["options"])}) for bind in item["binds"]]
     known = {bind.target for bind in host.binds(name)}
     events = [
         *create_events(account, host, engine.manager),
         *keys,
         *(OnMount(account, bind) for bind in outer_first(binds) if bind.target not in known),
-        # The history of earlier versions does not have them.
-        *([OnUserLimit(account, had)] if (had := tuple(item.get("addresses", ()))) else []),
-        *([OnUserKeep(account, True)] if item.get("keep") else []),
-        *([OnUserQuota(account, size)] if (size := item.get("size")) is not None else []),
+        *_limits(account, item),
     ]
     shut = item["closed"] is not None and item["closed"]["until"] != JAIL
     closing = _shut(account, item, engine) if shut else []
     also = [Step(a, "accounts", name) for a in closing if a.pending(host, name)]
+    stays = [*behind, *_unretained(name, item)]
     now = host.origin(name).closed
     if now is not None and now.until != JAIL:
         # sshd rereads its Match blocks only after the commit, so this must not let anybody in.
         opens = f"usermod -e {quote(now.expire or '')} {quote(name)}"
-        stays = [f"{name} is still shut out, and {opens} lets it in", *_unretained(name, item)]
+        stays.insert(0, f"{name} is still shut out, and {opens} lets it in")
         return Rejail(events, also, [], stays)
     opened = [] if shut else [_words(account, keys)]
-    return Rejail(events, also, opened, _unretained(name, item))
+    return Rejail(events, also, opened, stays)
+
+
+def _limits(account: Account, item: dict[str, Any]) -> list[Event]:
+    """Return the events that limit an account as before; earlier histories do not have them all."""
+    had = tuple(item.get("addresses", ()))
+    most, size = int(item.get("most", 0)), item.get("size")
+    return [
+        *([OnUserLimit(account, had)] if had else []),
+        *([OnUserConnections(account, most)] if most else []),
+        *([OnUserKeep(account, True)] if item.get("keep") else []),
+        *([OnUserQuota(account, size)] if size is not None else []),
+    ]
 
 
 def _unretained(name: str, item: dict[str, Any]) -> list[str]:
@@ -98,22 +111,34 @@ def _unretained(name: str, item: dict[str, Any]) -> list[str]:
     return [f"old files of {name} are kept until sftpjail set {quote(name)} {ages}"] if ages else []
 
 
-def _key_events(account: Account, item: dict[str, Any], engine: Engine) -> list[Event]:
-    """Return the events that add its former keys, and migrate those of its home again."""
+def _still_renamed(item: dict[str, Any], engine: Engine) -> tuple[tuple[str, str], ...]:
+    """Return the names now and before of the files that `remove --delete-account` left renamed."""
+    there = engine.host.lstat
+    names = zip(item.get("now", ()), item["renamed"], strict=False)  # not in earlier histories
+    return tuple((now, was) for now, was in names if there(now) is not None and there(was) is None)
+
+
+def _key_events(
+    account: Account, item: dict[str, Any], engine: Engine
+) -> tuple[list[Event], list[str]]:
+    """Return the events that add its former keys, and retire the file in its home again.
+
+    Returns:
+        also what to say of keys in that file that the jail has not had: somebody has removed them,
+        or they came later.
+    """
     had = keys_in(item["keyfile"], engine.host)
     there = present(account, engine.host)
     events: list[Event] = [OnKeyAdd(account, key) for at, key in had.items() if at not in there]
-    if old_place(account) in item["renamed"]:
-        more, problems = migrate_events(account, engine)
-        if problems:
-            raise SftpJailError("; ".join(problems))
-        events += [
-            event
-            for event in more
-            if isinstance(event, OnKeyMigrate)
-            or (isinstance(event, OnKeyAdd) and blob(event.key) not in had)
-        ]
-    return events
+    if old_place(account) not in item["renamed"]:
+        return events, []
+    more, problems = migrate_events(account, engine)
+    if problems:
+        raise SftpJailError("; ".join(problems))
+    events += [event for event in more if isinstance(event, OnKeyMigrate)]
+    others = [event.key for event in more if isinstance(event, OnKeyAdd)]
+    prints = ", ".join(key.fingerprint for key in others if blob(key) not in had)
+    return events, [f"{account.name} cannot log in with {prints} of its home"] if prints else []
 
 
 def _shut(account: Account, item: dict[str, Any], engine: Engine) -> list[Action]:

@@ -359,6 +359,9 @@ class Inverse:
     def _of_key_file(self, item: Kept, engine: Engine) -> None:
         self._also.append(_key_file_back(item, engine))
 
+    def _of_key_file_back(self, item: Kept, engine: Engine) -> None:
+        self._events.append(_key_file_away(item, engine))
+
     def _makes_room(self, bind: Bind) -> bool:
         """Return whether the plan unmounts what was mounted in place of a mount."""
         ends = [event for event in self._own if isinstance(event, OnUnmount)]
@@ -403,6 +406,7 @@ _UNDO_OF: dict[str, Callable[[Inverse, Kept, Engine], None]] = {
     OnUserLimit.hook: Inverse._of_addresses,
     "comment": Inverse._of_comment,
     OnKeyMigrate.hook: Inverse._of_key_file,
+    "key file back": Inverse._of_key_file_back,
 }
 
 
@@ -686,3 +690,15 @@ def _key_file_back(item: Kept, engine: Engine) -> Step:
     if engine.host.lstat(path) is not None:
         raise SftpJailError(f"there is another {path} by now")
     return Step(Rename(now, path), "keys", name)
+
+
+def _key_file_away(item: Kept, engine: Engine) -> Event:
+    """Return the event that retires a key file in a home again."""
+    path, account = item["path"], _same(item["account"], [item], engine)
+    if account.profile is None:
+        raise not_jailed(account, engine.host, f"{account.name} is not jailed any more")
+    if engine.host.lstat(path) is None:
+        raise SftpJailError(f"{path} is gone or was changed since")
+    if engine.host.lstat(f"{path}.sftpjail") is not None:
+        raise SftpJailError(f"there is another {path}.sftpjail by now")
+    return OnKeyMigrate(account, path)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from machine import Machine, changes
-from steps import CONFIG, QUIET, jail, ready, snapshot, web, works
+from steps import CONFIG, QUIET, jail, killed, ready, snapshot, web, works
 
 pytestmark = pytest.mark.halved
 
@@ -87,3 +87,14 @@ def test_killed_at_any_moment(machine: Machine, name: str) -> None:
         assert changes(before, state(machine)) == {}, moment
     assert found[-1] == "after", found
     works(machine, "alice", key)
+
+
+def test_a_trial_login_leaves_a_running_transaction_alone(machine: Machine) -> None:
+    """It has a lock of its own, and PAM calls sftpjail, which recovers from a journal that it sees."""
+    ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\nmounts = session\n")
+    killed(machine, "user-create", "sftpjail", "add", "eve")
+    before = snapshot(machine)
+    machine.run("/usr/lib/sftpjail/entry/prove-login", "sftpjail-probe", "sftponly", "none")
+    assert changes(before, snapshot(machine)) == {}
+    machine.run("sftpjail", "apply")
+    assert machine.run("id", "eve", check=False).code == 1
