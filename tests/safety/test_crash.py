@@ -17,6 +17,7 @@ from commands import DRIVER, Trial, rows
 from crash import CALLS
 from figures import FIGURES, SEED, Results
 from machine import Machine
+from quotas import NAME, QuotaTrial
 
 WHOM = ("main", "all", "caller")
 SAMPLE = 5  # cuts of each command in a run that is not for everything
@@ -73,4 +74,17 @@ def test_killed_at_each_call(
         f"crash: {name} ({layout}): {len(cuts)} of {len(trial.calls)} cuts,"
         f" {tally['before']} before, {tally['after']} after, 0 anything else;"
         f" {len(places)} of {len(trial.sites())} call sites"
+    )
+
+
+@pytest.mark.btrfs
+def test_killed_while_a_quota_is_set(machine: Machine, thorough: bool) -> None:
+    trial = QuotaTrial(machine, CALLS)
+    tally: Counter[str] = Counter()
+    cuts = range(len(trial.calls)) if thorough else cuts_of(trial, thorough)
+    for turn, number in enumerate(cuts):
+        tally[cut(trial, number, WHOM[turn % 3], NAME)] += 1
+    FIGURES.append(
+        f"crash: {NAME} (btrfs): {len(cuts)} of {len(trial.calls)} cuts,"
+        f" {tally['before']} before, {tally['after']} after, 0 anything else"
     )

@@ -17,6 +17,7 @@ from commands import CASES, DRIVER, Trial, rows
 from crash import CALLS
 from figures import FIGURES, SEED, Results
 from machine import Machine, Result
+from quotas import NAME, QuotaTrial
 
 SAMPLE = 6  # errors of one command in a run that is not for everything
 NAMES = "mkdir mkdirat rename renameat unlink unlinkat rmdir linkat"
@@ -125,6 +126,19 @@ def test_an_error_at_each_call_site(
     FIGURES.append(
         f"errors: {name} ({layout}): {len(wanted)} of {len(all_tries)}: {words}, 0 anything else;"
         f" {len(covered)} of {len(sites)} call sites"
+    )
+
+
+@pytest.mark.btrfs
+def test_an_error_while_a_quota_is_set(machine: Machine, thorough: bool) -> None:
+    trial = QuotaTrial(machine, f"{CALLS},{READING}")
+    all_tries = tries(trial)
+    count = 20 * SAMPLE if thorough else SAMPLE  # all of them take two hours
+    wanted = random.Random(f"{SEED} {NAME}").sample(all_tries, count)
+    tally = Counter(fails(trial, attempt, f"{NAME}: {' '.join(attempt)}") for attempt in wanted)
+    words = ", ".join(f"exit {end} {count}" for end, count in sorted(tally.items()))
+    FIGURES.append(
+        f"errors: {NAME} (btrfs): {len(wanted)} of {len(all_tries)}: {words}, 0 anything else"
     )
 
 
