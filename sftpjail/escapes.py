@@ -130,14 +130,17 @@ def remedy(fix: str, choices: Sequence[tuple[str, str]], advice: str) -> Remedy:
 
     Args:
         fix: a command, or "", or `Advice`, which stands in its place.
-        choices: labels with their commands.
+        choices: labels with their commands. One whose command is "" is left out, and so is one with
+            `Advice` there, which stands in the place of ADVICE.
         advice: what to do where there is no fix: beside one it is dropped.
     """
-    words = fix if isinstance(fix, Advice) else advice
+    given = (fix, *(line for _, line in choices))
+    words = next((line for line in given if isinstance(line, Advice)), advice)
     wanted = "" if isinstance(fix, Advice) else fix
-    good = tuple(Choice(one_line(label), line) for label, line in choices if command(line))
+    asked = [Choice(*one) for one in choices if one[1] and not isinstance(one[1], Advice)]
+    good = tuple(Choice(one_line(one.label), one.command) for one in asked if command(one.command))
     if command(wanted):
         return Remedy(wanted, good, "")
-    if wanted or len(good) < len(choices):
+    if wanted or len(good) < len(asked):
         words = NO_COMMAND
     return Remedy("", good, one_line(words))

@@ -55,6 +55,11 @@ def on(path: str, host: Paths, *commands: str, follow: bool = True) -> str:
     )
 
 
+def on_or_why(path: str, host: Paths, *commands: str) -> str:
+    """Return what `on` returns, or `advice` where it has no command."""
+    return on(path, host, *commands) or advice(path, host)
+
+
 def as_user(name: str, *argv: str) -> str:
     """Return a command that acts as an account, and can do nothing that the account could not."""
     return f"setsid -w runuser -u {quote(name)} -- {join(argv)}"
@@ -104,6 +109,12 @@ def aside(path: str, host: Paths) -> str:
     return as_user(owner, "mv", "-nT", path, free_name(path, host))
 
 
+def aside_or_why(path: str, host: Paths, *then: str) -> str:
+    """Return what `aside` returns, with commands that follow, or `advice` where it has none."""
+    command = aside(path, host)
+    return " && ".join((command, *then)) if command else advice(path, host)
+
+
 def move(path: str, to: str, host: Paths) -> str:
     """Return the command that renames PATH, or "".
 
@@ -150,18 +161,6 @@ def by_hand(point: str) -> Advice:
         f"somebody has mounted {shown(point)}, and unmounting it may lose its files: look at it "
         "with `findmnt`, unmount it when it is not needed, then run sftpjail apply"
     )
-
-
-def losing(point: str, host: Paths) -> list[tuple[str, str]]:
-    """Return the choice to unmount what is lost by that, or none where no command is safe.
-
-    Args:
-        point: where it is mounted.
-        host: the facts.
-    """
-    command = on(point, host, "umount {}")
-    label = f"if what is in {shown(point)} is not needed: this deletes it"
-    return [(label, f"{command} && sftpjail apply")] if command else []
 
 
 def ending(holders: Mapping[int, int]) -> str:

@@ -52,7 +52,7 @@ class MakeDir(Action):
         if found is None:
             return True
         if not stat.S_ISDIR(found.st_mode) and not stat.S_ISLNK(found.st_mode):
-            fix = fixes.aside(self.path, view) or fixes.advice(self.path, view)
+            fix = fixes.aside_or_why(self.path, view)
             raise SftpJailError(f"{self.path} is in the way: it is not a directory", fix)
         return False
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .. import fixes
 from ..errors import SftpJailError
+from ..escapes import shown
 from ..formats.fstab import MountPoint
 from ..model import MAP, map_ids
 from .base import Action, Phase
@@ -47,14 +48,14 @@ class Mount(Action):
             return True
         if point.hidden_by:
             what = f"{self.target} is hidden: something is mounted over {point.hidden_by}"
-            raise _in_the_way(what, point.hidden_by, view)
+            raise in_the_way(what, point.hidden_by, view)
         if not view.same_file(self.source, self.target):
             if view.is_stale_mount(self.source, self.target):
                 return True
             if view.mount_changed(self.target):
                 return True  # the path was looked at later than the table: the next plan tells
             what = f"something other than {self.source} is mounted on {self.target}"
-            raise _in_the_way(what, self.target, view)
+            raise in_the_way(what, self.target, view)
         return not self.flags_hold(point) or not self.owners_hold(point, view)
 
     def owners_hold(self, point: MountPoint, view: View) -> bool:
@@ -115,8 +116,13 @@ class Unmount(Action):
         yield f"- mount {self.source} on {self.target}"
 
 
-def _in_the_way(what: str, path: str, view: View) -> SftpJailError:
-    """Return the error of what is mounted on a path, with the command that takes it away."""
+def in_the_way(what: str, path: str, view: View) -> SftpJailError:
+    """Return the error of what is mounted on a path, with the command that takes it away.
+
+    Where that loses files, as of a tmpfs, a person decides.
+    """
     if view.is_lost_by_umount(path):
-        return SftpJailError(what, choices=fixes.losing(path, view), advice=fixes.by_hand(path))
-    return SftpJailError(what, fixes.on(path, view, "umount {}") or fixes.advice(path, view))
+        command = fixes.on(path, view, "umount {}", "sftpjail apply")
+        label = f"if what is in {shown(path)} is not needed: this deletes it"
+        return SftpJailError(what, choices=[(label, command)], advice=fixes.by_hand(path))
+    return SftpJailError(what, fixes.on_or_why(path, view, "umount {}"))

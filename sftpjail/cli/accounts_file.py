@@ -148,8 +148,7 @@ def _too_open(path: str, words: str) -> SftpJailError:
     if path in _STDIN:
         return SftpJailError(words, advice="give a file of root's with mode 600")
     path, host = os.path.abspath(path), Host()
-    command = fixes.on(path, host, "chown 0:0 {}", "chmod 600 {}")
-    return SftpJailError(words, command, advice="" if command else fixes.advice(path, host))
+    return SftpJailError(words, fixes.on_or_why(path, host, "chown 0:0 {}", "chmod 600 {}"))
 
 
 def apply_file(context: Context, source: Source) -> int:

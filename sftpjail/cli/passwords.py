@@ -11,7 +11,7 @@ from ..actions import SetPasswords
 from ..config import Config
 from ..engine.plan import Step
 from ..errors import SftpJailError, UsageError
-from ..escapes import Advice, Choice
+from ..escapes import Choice
 from ..host import Host
 from ..jails.membership import find
 from ..jails.states import States, usable_password
@@ -143,7 +143,5 @@ def of_passwords(name: str, config: Config) -> list[Problem]:
     what = f"sshd takes no password of {name}"
     why = f"PasswordAuthentication no ({found.where('passwordauthentication')})"
     command = set_passwords(account.profile, host)
-    if isinstance(command, Advice):
-        return [Problem(what, why, command, severity="advice")]
     label = f"to let the members of profile {account.profile.name} in by password"
     return [Problem(what, why, severity="advice", choices=(Choice(label, command),))]

@@ -36,8 +36,7 @@ def unmounted(path: str, host: Host) -> SftpJailError | None:
     point = host.mount_tables.unmounted_ancestor(path)
     if not point:
         return disk_away(path, host)
-    command = fixes.on(point, host, "mount {}")
-    fix = f"{command} && sftpjail apply" if command else fixes.advice(point, host)
+    fix = fixes.on_or_why(point, host, "mount {}", "sftpjail apply")
     return SftpJailError(f"{point} is in fstab and not mounted", fix, why=_AWAY)
 
 
@@ -104,8 +103,7 @@ def home_away(account: Account, host: Host) -> SftpJailError | None:
     if not host.listdir(above):
         what = f"{above} is empty, where the home of a jailed account was"
         return SftpJailError(what, advice=_to_mount(above))
-    command = _new_home(account, host)
-    choices = [(_NEW_ONE, command)] if command else []
+    choices = [(_NEW_ONE, _new_home(account, host))]
     what = f"the home {account.home} of {account.name} is not there"
     return SftpJailError(what, choices=choices, advice=_to_mount(account.home))
 
@@ -194,8 +192,8 @@ def refuse_lost_files(account: Account, host: Host) -> None:
     if not had_files:
         return
     owner = f"-o {account.uid} -g {account.gid}"
-    command = fixes.on(account.files, host, f"install -d -m 700 {owner} {{}}")
-    choices = [(_NEW_ONE, f"{command} && sftpjail apply")] if command else []
+    install = f"install -d -m 700 {owner} {{}}"
+    choices = [(_NEW_ONE, fixes.on(account.files, host, install, "sftpjail apply"))]
     what = f"{above} is empty, where the files of {account.name} were"
     raise SftpJailError(what, choices=choices, advice=_to_mount(above))
 

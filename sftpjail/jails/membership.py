@@ -241,12 +241,10 @@ def same_gid(profile: Profile, host: Host) -> SftpJailError:
     """Return the error that another group has the gid of the group of a profile."""
     group, other = host.people.groups[profile.group], host.people.known_as(profile.group)
     command = host.files.once((same_gid, group.name), partial(_other_gid, group, host))
-    is_advice = isinstance(command, Advice)
     return NotJailed(
         f"the group {shown(other)} has the gid of {group.name} ({group.gid}), and comes before it",
         why=f"sshd takes whoever is in {group.name} for a member of {shown(other)} alone",
-        choices=[] if is_advice else [(f"to give {group.name} a gid of its own", command)],
-        advice=command if is_advice else "",
+        choices=[(f"to give {group.name} a gid of its own", command)],
     )
 
 

@@ -36,17 +36,16 @@ def new_home(account: Account, host: Host) -> str:
 
 
 def path_fix(path: str, host: Host) -> str:
-    """Return the command that fixes one component of a chroot path.
+    """Return the command that fixes one component of a chroot path; see `Host.flaw`.
 
-    It is "" while a component above is wrong too; see `Host.flaw`.
+    While a component above is wrong too, it is advice.
     """
     found = host.stat(path)
     if found is None or not stat.S_ISDIR(found.st_mode):
-        move = fixes.aside(path, host)
-        return move and f"{move} && sftpjail apply"
+        return fixes.aside_or_why(path, host, "sftpjail apply")
     commands = []
     if found.st_uid != 0:
         commands.append("chown root {}")
     if found.st_mode & 0o022:
         commands.append("chmod go-w {}")
-    return fixes.on(path, host, *commands)
+    return fixes.on_or_why(path, host, *commands)

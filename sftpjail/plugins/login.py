@@ -28,6 +28,7 @@ from ..openssh.settings import Settings, effective
 NOLOGIN = ("/etc/nologin", "/run/nologin")
 DAY = 86400  # seconds
 _CLOSED = "sshd refuses every login of it; whoever did that wanted it"
+_OPEN = "to let it in again"
 _FIRST = "s/[[:alpha:]]\\+[[:space:]=]*/&"  # a sed(1) command that inserts a word after the keyword
 
 
@@ -73,19 +74,13 @@ def _denied_by(
     profile = account.profile
     if pattern == account.name and keyword == "denyusers":
         what = f"{account.name} is closed: {called} {pattern} ({found.where(keyword)})"
-        choices = _opening(_without(pattern, keyword, found, host))
+        choices = (Choice(_OPEN, _without(pattern, keyword, found, host)),)
         return Problem(what, _CLOSED, severity="advice", choices=choices, hides=True)
     if profile and pattern == profile.group and keyword == "denygroups":
         fix = _without(pattern, keyword, found, host)
         return _kept_out(f"{called} {pattern}", keyword, found, fix)
     advice = "it is about others too: take it out of that line when they are to log in as well"
     return _kept_out(f"{called} {pattern}", keyword, found, Advice(advice))
-
-
-def _opening(command: str) -> tuple[Choice, ...]:
-    """Return the choice to let in again who was shut out on purpose; none without a command."""
-    good = command and not isinstance(command, Advice)
-    return (Choice("to let it in again", command),) if good else ()
 
 
 def _let_in(account: Account, found: Settings, host: Host) -> str:
@@ -195,13 +190,9 @@ def _own_setting(option: str, account: Account, found: Settings, host: Host) -> 
 
 def _by_key_alone(what: str, why: str, account: Account, command: str) -> Problem:
     """Return a problem whose fix asks for less than the host does: a person decides that."""
-    if isinstance(command, Advice) or not command:
-        return Problem(what, why, command)
-    assert account.profile is not None
-    label = f"to let the members of profile {account.profile.name} in by a key alone"
-    return Problem(
-        what, why, choices=(Choice(label, command),), advice="or give each what is missing"
-    )
+    profile = account.profile.name if account.profile else ""
+    choice = Choice(f"to let the members of profile {profile} in by a key alone", command)
+    return Problem(what, why, choices=(choice,), advice="or give each what is missing")
 
 
 def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
@@ -220,7 +211,7 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
         why, fix = "PAM refuses every login of it", f"usermod -p '*' {name}"
     elif expire >= 0 and is_out(_date(expire), lambda: found.get("usepam") == "yes"):
         what = f"{account.name} is closed: it expired on {_date(expire)}"
-        choices = _opening(f"usermod -e '' {name}")
+        choices = (Choice(_OPEN, f"usermod -e '' {name}"),)
         return [Problem(what, _CLOSED, severity="advice", choices=choices, hides=True)]
     if found.get("usepam") != "yes":
         if shadow.password.startswith("!"):
@@ -245,7 +236,7 @@ def _locked(account: Account, shadow: Shadow) -> Problem:
     why, name = "without PAM sshd takes a locked account for a closed one", quote(account.name)
     if not shadow.password.strip("!"):
         return Problem(what, why, f"usermod -p '*' {name}")
-    return Problem(what, why, choices=_opening(f"usermod -U {name}"))
+    return Problem(what, why, choices=(Choice(_OPEN, f"usermod -U {name}"),))
 
 
 def _day(field: str) -> int:
@@ -287,8 +278,6 @@ def _other_shell(what: str, account: Account, shells: Collection[str], host: Hos
     if not shell or account.profile is None or not account.profile.shell:
         return Problem(what, why, advice=advice)
     command = set_shell(account.profile, shell, host)
-    if isinstance(command, Advice):
-        return Problem(what, why, command)
     label = f"to give the members of profile {account.profile.name} {shell}"
     return Problem(what, why, choices=(Choice(label, command),))
 

@@ -116,7 +116,13 @@ def test_a_choice_is_one_line_or_none(label: str, text: str) -> None:
     if command(text):
         assert problem.choices[1:] == ((one_line(label), text),) and problem.advice == ""
     else:
-        assert problem.choices[1:] == () and problem.advice == NO_COMMAND
+        assert problem.choices[1:] == () and problem.advice == (NO_COMMAND if text else "")
+
+
+@pytest.mark.parametrize(("command", "advice"), [("", "ask"), (Advice("look"), "look")])
+def test_a_choice_without_a_command_is_none(command: str, advice: str) -> None:
+    problem = Problem("x", "y", choices=(Choice("to stay", command),), advice="ask")
+    assert (problem.choices, problem.advice) == ((), advice)
 
 
 def test_words_in_the_place_of_a_command_are_advice() -> None:

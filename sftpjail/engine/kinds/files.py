@@ -296,7 +296,7 @@ class RenameKind(Kind[Rename]):
 
     def perform(self, action: Rename, view: View) -> None:
         if os.path.lexists(action.to):
-            fix = fixes.aside(action.to, view) or fixes.advice(action.to, view)
+            fix = fixes.aside_or_why(action.to, view)
             raise SftpJailError(f"{action.to} is in the way of {action.path}", fix)
         files.move_or_copy(action.path, action.to)
 

@@ -181,13 +181,11 @@ def _files(account: Account, host: Host) -> list[Action]:
         make = MakeSubvolume if _has_quota(account, host) else MakeDir
         return [make(account.files, 0o700, account.uid, account.gid)]
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid:
-        move = fixes.aside(account.files, host)
-        if move and _is_member(account, host):
-            move += " && sftpjail apply"
+        apply = ["sftpjail apply"] if _is_member(account, host) else []
         raise SftpJailError(
             f"{account.files} is already there and is not a directory of {account.name}: "
             f"it belongs to uid {found.st_uid}, perhaps to an earlier account of that name",
-            move or fixes.advice(account.files, host),
+            fixes.aside_or_why(account.files, host, *apply),
         )
     return []
 
@@ -220,11 +218,10 @@ def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
     if profile.in_home or not host.is_dir(before):
         return []
     if host.lstat(account.jail) is not None:
-        move = fixes.aside(account.jail, host)
         raise SftpJailError(
             f"{account.jail} is there already, and {before} is the jail of {account.name} "
             "under its former name",
-            f"{move} && sftpjail apply" if move else fixes.advice(account.jail, host),
+            fixes.aside_or_why(account.jail, host, "sftpjail apply"),
         )
     return [Move(before, account.jail)]
 

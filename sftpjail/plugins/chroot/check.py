@@ -11,7 +11,7 @@ from shlex import quote
 
 from ... import Account, Fact, Problem, fixes
 from ...config import Config
-from ...escapes import Advice, Choice, shown
+from ...escapes import Choice, shown
 from ...host import Host
 from ...jails.away import home_away, is_bare_of_homes, waits_for_mount
 from ...jails.homes import refusal
@@ -33,7 +33,6 @@ def _components(account: Account, host: Host) -> list[Problem]:
             f"{component} {host.flaw(component)}",
             "sshd refuses the chroot and closes the login",
             path_fix(component, host),
-            fixes.advice(component, host),
         )
         for component in components(account.jail)
         if host.flaw(component)
@@ -66,8 +65,8 @@ def _work_directory(account: Account, host: Host, config: Config) -> list[Proble
         return [barred]
     if not host.is_dir(path):
         what = f"{start}, where the sessions of {account.name} are to start, is not in its jail"
-        command = fixes.on(path, host, f"install -d -o {writer.uid} -g {writer.gid} {{}}")
-        return [Problem(what, "sshd closes the session", command, fixes.advice(path, host))]
+        install = f"install -d -o {writer.uid} -g {writer.gid} {{}}"
+        return [Problem(what, "sshd closes the session", fixes.on_or_why(path, host, install))]
     if account.profile.read_only or {"open", "write"} & set(account.profile.deny):
         return []
     if not account.profile.is_filled:
@@ -122,8 +121,7 @@ def _barred(account: Account, start: str, host: Host) -> Problem | None:
         if host.is_dir(path) and not host.may(who, path, "x"):
             what = f"{account.name} may not enter {path}"
             why = f"the session cannot start in {start}"
-            fix = fixes.on(path, host, "chmod o+rx {}")
-            return Problem(what, why, fix, fixes.advice(path, host))
+            return Problem(what, why, fixes.on_or_why(path, host, "chmod o+rx {}"))
     return None
 
 
@@ -155,7 +153,7 @@ def _unwritable(
     account: Account, writer: Account, start: str, path: str, host: Host
 ) -> list[Problem]:
     """Return what prevents an account from writing in PATH, as WRITER; it sees that as START."""
-    why, advice = "uploads fail", fixes.advice(path, host)
+    why = "uploads fail"
     if host.files.read_only(path):
         what = f"{start} of {account.name} lies on a file system that is mounted read-only"
         return [_read_only(what, why, path, host)]
@@ -169,7 +167,7 @@ def _unwritable(
         return []
     if "i" in host.ask(["lsattr", "-d", path]).out.partition(" ")[0]:
         what = f"{start} of {account.name} is immutable"
-        return [Problem(what, why, fixes.on(path, host, "chattr -i {}"), advice)]
+        return [Problem(what, why, fixes.on_or_why(path, host, "chattr -i {}"))]
     return []
 
 
@@ -193,19 +191,16 @@ def _not_permitted(
         return Problem(what, why, "", advice)
     if not (host.same_file(path, account.home) or host.same_file(path, account.files)):
         # It may be somebody else's. setfacl(1) takes a name of digits for a uid.
-        fix = fixes.on(path, host, f"setfacl -m u:{writer.uid}:rwx {{}}")
-        return Problem(what, why, fix, fixes.advice(path, host))
+        give = f"setfacl -m u:{writer.uid}:rwx {{}}"
+        return Problem(what, why, fixes.on_or_why(path, host, give))
     whose = _whose(account, path, host) if writer is account else ""
     if whose:
         what = f"{account.name} cannot write in {start}: it is {whose}'s"
-        command = new_home(account, host)
-        label = f"to give {account.name} a home of its own"
-        if isinstance(command, Advice):
-            return Problem(what, why, command)
-        return Problem(what, why, choices=(Choice(label, command),))
+        choice = Choice(f"to give {account.name} a home of its own", new_home(account, host))
+        return Problem(what, why, choices=(choice,))
     commands = [] if found.st_uid == writer.uid else [f"chown {writer.uid}:{writer.gid} {{}}"]
     commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
-    return Problem(what, why, fixes.on(path, host, *commands), fixes.advice(path, host))
+    return Problem(what, why, fixes.on_or_why(path, host, *commands))
 
 
 def _whose(account: Account, home: str, host: Host) -> str:
@@ -224,11 +219,9 @@ def _read_only(what: str, why: str, path: str, host: Host) -> Problem:
 
     The kernel does that too, where a disk fails, and then nobody should write.
     """
-    command = fixes.on(path, host, 'mount -o remount,rw "$(findmnt -n -o TARGET -T {})"')
-    if not command:
-        return Problem(what, why, "", fixes.advice(path, host))
-    label = "if its disk is sound, which dmesg says"
-    return Problem(what, why, choices=(Choice(label, command),))
+    command = fixes.on_or_why(path, host, 'mount -o remount,rw "$(findmnt -n -o TARGET -T {})"')
+    choice = Choice("if its disk is sound, which dmesg says", command)
+    return Problem(what, why, choices=(choice,))
 
 
 def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:

@@ -48,8 +48,8 @@ def flaw(keys: list[Key], found: Settings, host: Host) -> Problem | None:
     if host.stat(path) is None:
         # An empty one would let in who was in it.
         command = fixes.on(path, host, "install -m 644 /dev/null {}")
-        choices = (Choice("if no key was in it", command),) if command else ()
-        return Problem(f"the file {place} is missing", _WHY, choices=choices, advice=_BACK)
+        choice = Choice("if no key was in it", command)
+        return Problem(f"the file {place} is missing", _WHY, choices=(choice,), advice=_BACK)
     if host.is_dir(path):
         return Problem(f"{place} is a directory, and no list of keys", _WHY, advice=_BACK)
     data = _data(path, host)
@@ -91,6 +91,6 @@ def _bad_lines(text: str, path: str, place: str, host: Host) -> Problem | None:
     return Problem(
         f"line{'s' * (len(bad) > 1)} {lines} of {place} {'are' if len(bad) > 1 else 'is'} no key",
         _WHY,
-        choices=(Choice("if no revoked key is meant there", command),) if command else (),
+        choices=(Choice("if no revoked key is meant there", command),),
         advice="write the keys that are meant there anew, one a line, without options",
     )

@@ -124,8 +124,9 @@ def problems(account: Account, found: Settings, has_file: bool, host: Host) -> I
             f"{path} names no principal for {account.name} "
             f"({found.where('authorizedprincipalsfile')})"
         )
-        fix = fixes.on(path, host, "install -D -m 644 /dev/null {}", f"echo {name} >>{{}}")
-        yield Problem(what, "no certificate opens its jail", fix, fixes.advice(path, host))
+        make, write = "install -D -m 644 /dev/null {}", f"echo {name} >>{{}}"
+        fix = fixes.on_or_why(path, host, make, write)
+        yield Problem(what, "no certificate opens its jail", fix)
 
 
 def _fix_of(said: CommandKeys, host: Host) -> str:

@@ -232,11 +232,10 @@ def _not_roots(place: str, uid: int, host: Host) -> SftpJailError:
     """Return the error that a new mount would take a directory from its owner for good."""
     owner = host.people.name_of(uid) or f"uid {uid}"
     command = fixes.on(place, host, "chown 0:0 {}", "chmod 755 {}")
-    choices = [("to give it to root", command)] if command else []
     return SftpJailError(
         f"will not mount anything on {place}: it belongs to {owner}, who could write below the "
         "mount whenever that is not there",
-        choices=choices,
+        choices=[("to give it to root", command)],
         advice="or mount it at another place of the jail",
     )
 

@@ -8,8 +8,8 @@ from itertools import chain
 from shlex import quote
 
 from ... import Account, Bind, Fact, Problem, fixes
+from ...actions.mounts import in_the_way
 from ...config import Config, keyfile
-from ...escapes import Choice
 from ...formats.fstab import MountPoint, parse_line
 from ...host import Host
 from ...jails.away import unmounted
@@ -53,7 +53,7 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
         why = f"the jail lacks {bind.source}"
         if over := hidden_from_above(account, bind, host):
             return Problem(what, why, advice=fixes.by_hand(over))
-        return _to_umount(what, why, point.hidden_by, host)
+        return Problem.of(in_the_way(what, point.hidden_by, host), why)
     if not host.same_file(bind.source, bind.target):
         return None  # see _others
     lost = [flag for flag in FLAGS if flag in bind.options and flag not in point.options]
@@ -159,7 +159,7 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
             f"something is mounted on the jail {account.jail} itself",
             "it hides everything that was in it",
         )
-        return [replace(_to_umount(what, why, account.jail, host), hides=True)]
+        return [replace(Problem.of(in_the_way(what, account.jail, host), why), hides=True)]
     if not host.is_dir(account.jail):
         return []  # reported elsewhere
     live = (_live(account, bind, host) for bind in binds)
@@ -246,16 +246,8 @@ def _strays(host: Host, config: Config) -> list[Problem]:
             ):
                 what = f"{point} is still mounted, and there is no account {name}"
                 why = "who deletes the directory deletes what is mounted"
-                found.append(_to_umount(what, why, point, host))
+                found.append(Problem.of(in_the_way(what, point, host), why))
     return found
-
-
-def _to_umount(what: str, why: str, point: str, host: Host) -> Problem:
-    """Return the problem that is fixed by taking a mount away."""
-    if host.is_lost_by_umount(point):
-        choices = tuple(Choice(*choice) for choice in fixes.losing(point, host))
-        return Problem(what, why, advice=fixes.by_hand(point), choices=choices)
-    return Problem(what, why, fixes.on(point, host, "umount {}"), fixes.advice(point, host))
 
 
 # File systems that expose the host, wherever they are mounted.
@@ -275,10 +267,8 @@ def _windows(host: Host, config: Config) -> list[Problem]:
         reason = _host_in(point, host, config) if host.is_dir(target) else ""
         if reason:
             what = f"{target} is mounted in the jail of {account.name}, and {reason}"
-            fix = fixes.on(target, host, "umount {}")
-            found.append(
-                Problem(what, "its sessions see the host", fix, fixes.advice(target, host))
-            )
+            fix = fixes.on_or_why(target, host, "umount {}")
+            found.append(Problem(what, "its sessions see the host", fix))
     return found
 
 

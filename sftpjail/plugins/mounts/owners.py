@@ -126,7 +126,7 @@ def _judge_source(bind: Bind, owner: Ids, host: Host) -> None:
         raise SftpJailError(
             f"{words}, and neither its owner nor its group may be another than "
             f"{named(owner, host)} ({owner.uid}:{owner.gid})",
-            choices=[("to give it that owner", give)] if give else [],
+            choices=[("to give it that owner", give)],
             advice="give --as the owner and the group that it has"
             + (", or --read-only" if bind.role != "home" else ""),
         )

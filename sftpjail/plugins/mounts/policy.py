@@ -108,7 +108,7 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             "and root would mount wherever it leads",
             # Above the jails this is a mistake to fix;
             # in a user's own directory, another target must be chosen.
-            (path_fix(loose, host) or fixes.advice(loose, host))
+            path_fix(loose, host)
             if inside(account.jail, loose)
             else Advice("choose a directory outside of what users can write"),
         )
@@ -173,11 +173,10 @@ def left_over(bind: Bind, host: Host) -> SftpJailError | None:
     place = host.mount_tables.former_mount_point(bind.source, bind.target)
     if not place:
         return None
-    umount = fixes.on(bind.target, host, "umount {}")
-    choices = [("if it is to stay so", f"{umount} && sftpjail apply")] if umount else []
+    umount = fixes.on(bind.target, host, "umount {}", "sftpjail apply")
     return SftpJailError(
         f"{place} is not mounted any more, and {bind.target} shows what was there",
-        choices=choices,
+        choices=[("if it is to stay so", umount)],
         advice="mount it again, then run sftpjail apply",
     )
 
@@ -218,7 +217,7 @@ def _refuse_missing(account: Account, bind: Bind, host: Host) -> None:
             f"{bind.source} is not a directory",
             advice="give the directory that it lies in, or one with a copy",
         )
-    fix = fixes.on(bind.source, host, "mkdir {}") or fixes.advice(bind.source, host)
+    fix = fixes.on_or_why(bind.source, host, "mkdir {}")
     raise SftpJailError(f"{bind.source} is not a directory of this host", fix)
 
 

@@ -16,13 +16,15 @@ def test_a_flaw_is_fixed_by_what_it_needs(tree: Tree, bit: int, uid: int) -> Non
     tree.directory("/srv/a b", 0o700 | bit, owner=(uid, 0))
     commands = ["chown root '/srv/a b'"] * bool(uid)
     commands += ["chmod go-w '/srv/a b'"] * (bit in (0o020, 0o002))
-    assert path_fix("/srv/a b", tree.host()) == " && ".join(commands)
+    fix = path_fix("/srv/a b", tree.host())
+    assert fix == " && ".join(commands) or (isinstance(fix, Advice) and not commands)
 
 
 def test_a_flaw_below_what_others_own_has_no_command(tree: Tree) -> None:
     tree.directory("/srv/sftp/ann", 0o777)
     tree.owners["/srv/sftp"] = (1001, 1001)
-    assert path_fix("/srv/sftp/ann", tree.host()) == ""
+    fix = path_fix("/srv/sftp/ann", tree.host())
+    assert isinstance(fix, Advice) and "because of /srv/sftp;" in fix
 
 
 def test_what_is_no_directory_is_moved_aside(tree: Tree) -> None:
