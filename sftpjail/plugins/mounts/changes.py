@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import stat
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ... import (
@@ -62,12 +63,10 @@ def on_setup(host: Host, config: Config) -> list[Action]:
             "and by their paths users could lead root's mounts astray: "
             "Linux 5.12 or later is needed, and in a container the right to mount",
         )
-    in_boot = any(profile.mounts == "fstab" for profile in config.profiles) and bool(
-        host.which("systemctl")
-    )
     if host.realpath(BOOT_UNIT) == "/dev/null":
         return []  # masked
-    if not in_boot:
+    in_fstab = any(profile.mounts == "fstab" for profile in config.profiles)
+    if not in_fstab or not host.which("systemctl"):
         return [Remove(BOOT_UNIT), Remove(BOOT_WANTS), Remove(posixpath.dirname(BOOT_WANTS))]
     return [
         WriteFile(BOOT_UNIT, _BOOT_SERVICE),
@@ -118,25 +117,38 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
         from .owners import judge_owner  # late: useradd waits
 
         judge_owner(account, bind, by_session, host, config)
-    usual = ("ro", *MOUNT_OPTIONS) if bind.read_only else MOUNT_OPTIONS
-    options = tuple(option for option in bind.options or usual if option != "nofail")
-    options = mapped_to(account, options)
-    options += (LOOSE,) if loose else ()
+    options = _options(account, bind, loose)
     shared: list[Action] = []
     if any(one.group is not None for one in every):
         from .sharing import share  # late: useradd waits
 
-        options = tuple(option for option in options if not option.startswith(GROUP))
+        kept = (option for option in options if not option.startswith(GROUP))
         option, shared = share(account, bind, host)
-        options += (option,) if option else ()
-    now, before = (session, fstab) if by_session else (fstab, session)
+        options = (*kept, *filter(None, [option]))
+    if by_session:
+        stored = session.keep(account, bind, options, host) + fstab.drop(account, bind, host)
+    else:
+        stored = fstab.keep(account, bind, options, host) + session.drop(account, bind, host)
     return [
         *_mount_point(account, bind, place, host),
-        *now.keep(account, bind, options, host),
-        *before.drop(account, bind, host),
+        *stored,
         *_without_other_names(account, bind, host),
         *shared,
     ]
+
+
+def _options(account: Account, bind: Bind, loose: bool) -> tuple[str, ...]:
+    """Return the options of a mount: those that it has, or the usual ones; the map as of now."""
+    usual = [*MOUNT_OPTIONS]
+    if bind.read_only:
+        usual.insert(0, "ro")
+    options = mapped_to(account, _as_mounted(bind.options or usual))
+    return (*options, LOOSE) if loose else options
+
+
+def _as_mounted(options: Iterable[str]) -> tuple[str, ...]:
+    """Return the options of a bind without what only fstab has."""
+    return tuple(option for option in options if option != "nofail")
 
 
 def mapped_to(account: Account, options: tuple[str, ...]) -> tuple[str, ...]:
@@ -154,78 +166,83 @@ def _without_other_names(account: Account, bind: Bind, host: Host) -> list[Actio
     A link leads there from the jail's path, which the configuration has changed.
     """
     return [
-        SetLines(
-            FSTAB if known.kept == "fstab" else table(account.name),
-            fstab.tag(account, known),
-            (),
-            Style.FSTAB,
-            own=known.kept == "session",
-        )
+        _set_line(account, known)
         for known in host.binds(account.name)
         if known.target != bind.target and host.mount_tables.same_place(known.target, bind.target)
     ]
 
 
+def _set_line(account: Account, bind: Bind, *lines: str) -> SetLines:
+    """Return the action that sets a bind's line, or removes it, where it is kept."""
+    own = bind.kept == "session"
+    path = table(account.name) if own else FSTAB
+    return SetLines(path, fstab.tag(account, bind), lines, Style.FSTAB, own=own)
+
+
 @hookimpl
 def on_unmount(account: Account, bind: Bind, live_only: bool, host: Host) -> list[Action]:
+    actions: list[Action] = []
+    in_fstab = bind.kept == "fstab"
     # A session's bind is mounted here only if it used to be in fstab.
-    stray = bind.kept == "fstab" or (
-        host.mount_at(bind.target) and host.same_file(bind.source, bind.target)
-    )
-    unmount = [Unmount(bind.source, bind.target, bind.options or MOUNT_OPTIONS)] if stray else []
+    if in_fstab or _is_live(bind, host):
+        actions.append(Unmount(bind.source, bind.target, bind.options or MOUNT_OPTIONS))
     if live_only:
-        return [*unmount]
-    place = host.records.made_as(place_of(account, bind, host), account.name)
-    made = host.origin(account.name).made
-    directories: list[Action] = [Remove(place, directory=bind.role != "log")]
-    while posixpath.dirname(place) in made:
-        place = posixpath.dirname(place)
-        directories.append(Remove(place, directory=True))
-    path = FSTAB if bind.kept == "fstab" else table(account.name)
-    shared: list[Action] = []
+        return actions
     if bind.group is not None:
         from .sharing import unshare  # late: useradd waits
 
-        shared = unshare(bind, host)
-    return [
-        *unmount,
-        *shared,
-        SetLines(path, fstab.tag(account, bind), (), Style.FSTAB, own=bind.kept == "session"),
-        *directories,
-        *([Notify("systemd", "daemon-reload")] if bind.kept == "fstab" else []),
-    ]
+        actions += unshare(bind, host)
+    actions += [_set_line(account, bind), *_remove_directories(account, bind, host)]
+    if in_fstab:
+        actions.append(Notify("systemd", "daemon-reload"))
+    return actions
+
+
+def _is_live(bind: Bind, host: Host) -> bool:
+    """Return whether the host itself sees a bind's source at its target."""
+    return host.mount_at(bind.target) is not None and host.same_file(bind.source, bind.target)
+
+
+def _remove_directories(account: Account, bind: Bind, host: Host) -> list[Action]:
+    """Return the actions that remove a mount point, and what was made above it."""
+    place = host.records.made_as(place_of(account, bind, host), account.name)
+    made = host.origin(account.name).made
+    actions: list[Action] = [Remove(place, directory=bind.role != "log")]
+    while posixpath.dirname(place) in made:
+        place = posixpath.dirname(place)
+        actions.append(Remove(place, directory=True))
+    return actions
 
 
 @hookimpl
 def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
     if old == account.name:
         return []
-    before = replace(account, name=old)
     actions = session.end(old, host)
-    actions += [session.begin(account.name)] * bool(actions)
-    for bind in host.binds(old):
-        target = bind.target
-        if inside(target, before.jail):
-            target = account.jail + target.removeprefix(before.jail)
-        now = replace(bind, target=target)
-        own = bind.kept == "session"
-        paths = (table(old), table(account.name)) if own else (FSTAB, FSTAB)
-        mapped = mapped_to(account, bind.options)
-        line = fstab.line(account, now, mapped)
-        actions += [
-            SetLines(paths[0], fstab.tag(before, bind), (), Style.FSTAB, own=own),
-            SetLines(paths[1], fstab.tag(account, now), (line,), Style.FSTAB, own=own),
-        ]
-        live = host.mount_at(bind.target) and host.same_file(bind.source, bind.target)
-        if live and target != bind.target:
-            before_options, options = (
-                tuple(option for option in every if option != "nofail")
-                for every in (bind.options, mapped)
-            )
-            actions.append(Unmount(bind.source, bind.target, before_options))
-            actions.append(Mount(bind.source, target, options))
-    in_fstab = any(bind.kept == "fstab" for bind in host.binds(old))
-    return [*actions, *([Notify("systemd", "daemon-reload")] if in_fstab else [])]
+    if actions:
+        actions.append(session.begin(account.name))
+    binds = host.binds(old)
+    for bind in binds:
+        actions += _renamed(bind, account, replace(account, name=old), host)
+    if any(bind.kept == "fstab" for bind in binds):
+        actions.append(Notify("systemd", "daemon-reload"))
+    return actions
+
+
+def _renamed(bind: Bind, account: Account, before: Account, host: Host) -> list[Action]:
+    """Return the actions that move a bind from an account's former name to its present one."""
+    now = bind
+    if inside(bind.target, before.jail):
+        now = replace(bind, target=account.jail + bind.target.removeprefix(before.jail))
+    mapped = mapped_to(account, bind.options)
+    actions: list[Action] = [
+        _set_line(before, bind),
+        _set_line(account, now, fstab.line(account, now, mapped)),
+    ]
+    if now.target != bind.target and _is_live(bind, host):
+        actions.append(Unmount(bind.source, bind.target, _as_mounted(bind.options)))
+        actions.append(Mount(bind.source, now.target, _as_mounted(mapped)))
+    return actions
 
 
 def _not_roots(place: str, uid: int, host: Host) -> SftpJailError:
@@ -241,26 +258,27 @@ def _not_roots(place: str, uid: int, host: Host) -> SftpJailError:
 
 
 def _mount_point(account: Account, bind: Bind, place: str, host: Host) -> list[Action]:
+    """Return the actions that make what a bind is mounted on: a directory, or for a socket a file.
+
+    Raises:
+        SftpJailError: it is a directory of somebody's, who could write below the mount.
+    """
     source = host.stat(bind.source)
+    is_file = source is not None and not stat.S_ISDIR(source.st_mode)
     missing = []
-    path = place if source is None or stat.S_ISDIR(source.st_mode) else posixpath.dirname(place)
+    path = posixpath.dirname(place) if is_file else place
     while path not in ("/", account.jail) and host.stat(path) is None:
         missing.append(path)
         path = posixpath.dirname(path)
     actions: list[Action] = [MakeDir(directory) for directory in reversed(missing)]
     found = host.lstat(place)
-    if (
-        found is not None
-        and stat.S_ISDIR(found.st_mode)
-        and place == bind.target
-        and host.mount_at(place) is None
-        and host.flaw(place)
-    ):
+    if found is None:
+        return [*actions, WriteFile(place, "")] if is_file else actions
+    is_bare = place == bind.target and host.mount_at(place) is None
+    if is_bare and stat.S_ISDIR(found.st_mode) and host.flaw(place):
         known = any(other.target == bind.target for other in host.binds(account.name))
         if bind.role == "mount" and found.st_uid != 0 and not known:
             raise _not_roots(place, found.st_uid, host)
         # While the mount is not there nobody is to upload below it.
         actions.append(SetOwner(place, 0, 0, 0o755, remember=False))
-    if source is not None and not stat.S_ISDIR(source.st_mode) and host.lstat(place) is None:
-        actions.append(WriteFile(place, ""))
     return actions

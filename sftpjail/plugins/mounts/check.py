@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 from shlex import quote
 
 from ... import Account, Bind, Fact, Problem, fixes
@@ -33,10 +33,8 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
     if not inside(bind.target, account.jail):
         return None  # reported by the plan
     if host.lstat(bind.source) is None and bind.role == "mount":
-        what, why = (
-            f"{bind.source}, which {bind.target} is to show, is missing",
-            f"{account.name} sees an empty directory",
-        )
+        what = f"{bind.source}, which {bind.target} is to show, is missing"
+        why = f"{account.name} sees an empty directory"
         if bind.kept == "session":
             why = f"PAM closes the sessions of {account.name}: a jail shows all or nothing"
         return Problem(what, why, choices=(gone_for_good(account, bind),), advice=BACK)
@@ -58,11 +56,9 @@ def _live(account: Account, bind: Bind, host: Host) -> Problem | None:
         return None  # see _others
     lost = [flag for flag in FLAGS if flag in bind.options and flag not in point.options]
     if lost:
-        why = (
-            f"{account.name} could write"
-            if "ro" in lost
-            else "the kernel does not enforce what fstab says"
-        )
+        why = "the kernel does not enforce what fstab says"
+        if "ro" in lost:
+            why = f"{account.name} could write"
         return Problem(f"{bind.target} is mounted without {','.join(lost)}", why, "sftpjail apply")
     return _too_little(account, bind, point)
 
@@ -113,11 +109,7 @@ def _others(account: Account, host: Host) -> list[Problem]:
     wrong = [
         bind
         for bind in inner_first(host.binds(account.name))
-        if inside(bind.target, account.jail)
-        and (point := host.mount_at(bind.target))
-        and not point.hidden_by
-        and host.lstat(bind.source)
-        if not host.same_file(bind.source, bind.target)
+        if _shows_another(account, bind, host)
     ]
     if not wrong:
         return []
@@ -128,23 +120,26 @@ def _others(account: Account, host: Host) -> list[Problem]:
     if all(host.is_stale_mount(bind.source, bind.target) for bind in wrong):
         why = "it shows what was there before the disk was exchanged, or the directory made anew"
         return [Problem(what, why, "sftpjail apply")]
-    points = sorted(
-        {
-            point
-            for bind in wrong
-            for point in host.mounts
-            if inside(point, host.mount_tables.place(bind.target))
-        },
-        reverse=True,
-    )
     why = "something was mounted over it, or the directory was made anew"
+    places = [host.mount_tables.place(bind.target) for bind in wrong]
+    over = (point for point in host.mounts if any(inside(point, place) for place in places))
+    points = sorted(over, reverse=True)
     own = {host.mount_tables.place(bind.target) for bind in host.binds(account.name)}
     foreign = [point for point in points if point not in own or host.is_lost_by_umount(point)]
     if foreign:
         return [Problem(what, why, advice=fixes.by_hand(foreign[0]))]
     commands = [fixes.on(point, host, "umount {}") for point in points]
-    fix = " && ".join([*commands, "sftpjail apply"]) if all(commands) else ""
-    return [Problem(what, why, fix, fixes.advice(wrong[0].target, host))]
+    if not all(commands):
+        return [Problem(what, why, advice=fixes.advice(wrong[0].target, host))]
+    return [Problem(what, why, " && ".join([*commands, "sftpjail apply"]))]
+
+
+def _shows_another(account: Account, bind: Bind, host: Host) -> bool:
+    """Return whether what is mounted in sight at a bind's target is not its source."""
+    point = host.mount_at(bind.target)
+    if point is None or point.hidden_by or not inside(bind.target, account.jail):
+        return False
+    return host.lstat(bind.source) is not None and not host.same_file(bind.source, bind.target)
 
 
 def find_problems(account: Account | None, host: Host, config: Config) -> list[Problem]:
@@ -155,10 +150,8 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
     if absent:
         return [absent]
     if host.mount_at(account.jail) and _is_covered(account, host):
-        what, why = (
-            f"something is mounted on the jail {account.jail} itself",
-            "it hides everything that was in it",
-        )
+        what = f"something is mounted on the jail {account.jail} itself"
+        why = "it hides everything that was in it"
         return [replace(Problem.of(in_the_way(what, account.jail, host), why), hides=True)]
     if not host.is_dir(account.jail):
         return []  # reported elsewhere
@@ -233,20 +226,16 @@ def _without(line: str) -> str:
 def _strays(host: Host, config: Config) -> list[Problem]:
     """Return the mounts left in jails that belong to no account."""
     bases = [host.realpath(profile.base) for profile in config.profiles if profile.base]
-    named = {host.mount_tables.place(entry.target) for entry in host.fstab}
+    in_fstab = {host.mount_tables.place(entry.target) for entry in host.fstab}
     found = []
-    for point in host.mounts:
-        for base in bases:
-            name = point.removeprefix(base + "/").partition("/")[0]
-            if (
-                inside(point, base)
-                and point != base
-                and host.people.is_gone(name)
-                and point not in named
-            ):
-                what = f"{point} is still mounted, and there is no account {name}"
-                why = "who deletes the directory deletes what is mounted"
-                found.append(Problem.of(in_the_way(what, point, host), why))
+    for point, base in product(host.mounts, bases):
+        name = point.removeprefix(base + "/").partition("/")[0]
+        if not inside(point, base) or point == base or point in in_fstab:
+            continue
+        if host.people.is_gone(name):
+            what = f"{point} is still mounted, and there is no account {name}"
+            why = "who deletes the directory deletes what is mounted"
+            found.append(Problem.of(in_the_way(what, point, host), why))
     return found
 
 
@@ -260,11 +249,10 @@ def _windows(host: Host, config: Config) -> list[Problem]:
     jails = jailed(config, host)
     for target, point in host.mounts.items():
         account = _jail_around(target, host, config, jails)
-        if account is None or any(
-            host.mount_at(bind.target) is point for bind in host.binds(account.name)
-        ):
+        if account is None or not host.is_dir(target):
             continue
-        reason = _host_in(point, host, config) if host.is_dir(target) else ""
+        ours = any(host.mount_at(bind.target) is point for bind in host.binds(account.name))
+        reason = "" if ours else _host_in(point, host, config)
         if reason:
             what = f"{target} is mounted in the jail of {account.name}, and {reason}"
             fix = fixes.on_or_why(target, host, "umount {}")
@@ -275,7 +263,7 @@ def _windows(host: Host, config: Config) -> list[Problem]:
 def _jail_around(
     target: str, host: Host, config: Config, jails: dict[str, Account]
 ) -> Account | None:
-    """Return the name of the account whose jail contains a mount point."""
+    """Return the account whose jail contains a mount point, or None."""
     names = []
     for profile in config.profiles:
         base = host.realpath(profile.base) if profile.base else ""
@@ -283,10 +271,10 @@ def _jail_around(
             names.append(target.removeprefix(f"{base}/").partition("/")[0])
         elif profile.in_home:
             names += host.people.accounts_with_home_around(target)[0]
-    around = (jails[name] for name in names if name in jails)
-    return next(
-        (account for account in around if inside(target, host.realpath(account.jail))), None
-    )
+    for account in (jails[name] for name in names if name in jails):
+        if inside(target, host.realpath(account.jail)):
+            return account
+    return None
 
 
 def _host_in(point: MountPoint, host: Host, config: Config) -> str:
@@ -296,27 +284,24 @@ def _host_in(point: MountPoint, host: Host, config: Config) -> str:
     """
     if point.kind in OF_THE_HOST:
         return f"it is a file system of type {point.kind}"
-    bases = tuple(profile.base for profile in config.profiles if profile.base)
-    for other in host.mounts.values():
-        if (
-            other.device != point.device
-            or not inside(point.root, other.root)
-            or other.target == point.target
-        ):
+    secrets = (*FORBIDDEN, *(profile.base for profile in config.profiles if profile.base))
+    same = (other for other in host.mounts.values() if other.device == point.device)
+    for other in same:
+        if other.target == point.target or not inside(point.root, other.root):
             continue
         source = normal(f"{other.target}/{posixpath.relpath(point.root, other.root)}")
-        for secret in (*FORBIDDEN, *bases):
+        for secret in secrets:
             if inside(host.realpath(secret), source):
-                return f"it shows {source}" + (
-                    "" if source == secret else f", which holds {secret}"
-                )
+                shown = f"it shows {source}"
+                return shown if secret == source else f"{shown}, which holds {secret}"
     return ""
 
 
 def _able(account: Account, bind: Bind, host: Host) -> str:
     """Return in words what an account can do in a directory that is mounted in its jail."""
     able = set(host.able(seen_by(account, bind), bind.source))
-    able -= {"w"} if bind.read_only else set()
+    if bind.read_only:
+        able.discard("w")
     if "x" not in able:
         return "do nothing there"
     words = [word for what, word in (("r", "read"), ("w", "write")) if what in able]
@@ -326,13 +311,14 @@ def _able(account: Account, bind: Bind, host: Host) -> str:
 def _whose(bind: Bind, host: Host) -> str:
     """Return in words whose files a mount with a map shows as the account's, and whose not."""
     if bind.group is not None:
-        rest = not_shared(bind, host)
         words = f", where the group {host.people.group_label(bind.group)} can write"
-        return words + (f"; {rest}" if rest else "")
-    if bind.owner is None:
+        rest = not_shared(bind, host)
+    elif bind.owner is not None:
+        words = f", and has the files of {named(bind.owner, host)}"
+        rest = others(bind, host)
+    else:
         return ""
-    rest = others(bind, host)
-    return f", and has the files of {named(bind.owner, host)}" + (f"; {rest}" if rest else "")
+    return f"{words}; {rest}" if rest else words
 
 
 def list_facts(account: Account, host: Host) -> list[Fact]:
@@ -340,37 +326,32 @@ def list_facts(account: Account, host: Host) -> list[Fact]:
     profile = account.profile
     if profile and profile.mounts_because:
         facts.append(Fact("mounts", "mounts = auto", profile.mounts, profile.mounts_because))
-    for bind in sorted(host.binds(account.name), key=lambda bind: bind.target):
-        point, wrong = host.mount_at(bind.target), _live(account, bind, host)
-        gone = bind.role != "log" and not host.is_dir(bind.source)
-        other = point and not gone and not host.same_file(bind.source, bind.target)
-        covered = bool(point and (point.hidden_by or (other and point.under)))
-        flags = ",".join(
-            flag for flag in ("ro", "rw", *FLAGS[1:]) if point and flag in point.options
-        )
-        note = flags or "mounted"
-        if wrong or gone:
-            note = wrong.what if wrong else f"{bind.source} is not there"
-        if other:
-            note = "hidden, something is mounted over it" if covered else "shows something else"
-        if bind.kept == "session" and not (wrong or gone):
-            note = ",".join(
-                (
-                    "ro" if bind.read_only else "rw",
-                    *(flag for flag in FLAGS[1:] if flag in bind.options),
-                )
-            )
-            note += ", for each session"
-        if bind.role != "log" and not (wrong or other or gone):
-            note += f"; {account.name} can {_able(account, bind, host)}"
-            note += _whose(bind, host)
-        facts.append(
-            Fact(
-                "mounts",
-                bind.target.removeprefix(account.jail),
-                bind.source,
-                note,
-                bool(wrong or other or gone),
-            )
-        )
-    return facts if host.binds(account.name) else [*facts, Fact("mounts", "none", "")]
+    binds = sorted(host.binds(account.name), key=lambda bind: bind.target)
+    for bind in binds:
+        name = bind.target.removeprefix(account.jail)
+        facts.append(Fact("mounts", name, bind.source, *_state(account, bind, host)))
+    return facts if binds else [*facts, Fact("mounts", "none", "")]
+
+
+def _state(account: Account, bind: Bind, host: Host) -> tuple[str, bool]:
+    """Return in words what a bind is like now, and whether that is bad."""
+    point, wrong = host.mount_at(bind.target), _live(account, bind, host)
+    gone = bind.role != "log" and not host.is_dir(bind.source)
+    other = point is not None and not gone and not host.same_file(bind.source, bind.target)
+    if point and other and bind.kept == "fstab":
+        covered = point.hidden_by or point.under
+        return "hidden, something is mounted over it" if covered else "shows something else", True
+    if wrong:
+        return wrong.what, True
+    if gone:
+        return f"{bind.source} is not there", True
+    if bind.kept == "session":
+        mode = "ro" if bind.read_only else "rw"
+        flags = [mode, *(flag for flag in FLAGS[1:] if flag in bind.options)]
+        note = f"{','.join(flags)}, for each session"
+    else:
+        now = point.options if point else ()
+        note = ",".join(flag for flag in ("ro", "rw", *FLAGS[1:]) if flag in now) or "mounted"
+    if bind.role != "log" and not other:
+        note += f"; {account.name} can {_able(account, bind, host)}{_whose(bind, host)}"
+    return note, other

@@ -61,22 +61,19 @@ def _judge_owner(
     """
     owner = bind.owner
     assert owner is not None
-    reason, advice = refusal(owner, host, config), "choose another owner"
+    reason, advice, line = refusal(owner, host, config), "choose another owner", ""
     if not reason and account.exists and account.gid == 0:
         reason, advice = f"the primary group of {account.name} is root's", "give it one of its own"
-    line = "" if reason else permission(owner, host, config)
-    if line:
+    if not reason and (line := permission(owner, host, config)):
         reason = f"{SETTING} does not allow it"
         advice = f"if {account.name} may do what its programs may do there: {line} in {SETTING}"
     if not reason:
         return
     if not known:
         raise SftpJailError(f"{begin}: {reason}", advice=advice)
-    raise Unsafe(
-        f"{begin} any longer: {reason}",
-        choices=[_way_out(account, bind)],
-        advice=advice if line else "",
-    )
+    if not line:
+        advice = ""
+    raise Unsafe(f"{begin} any longer: {reason}", choices=[_way_out(account, bind)], advice=advice)
 
 
 def _way_out(account: Account, bind: Bind) -> tuple[str, str]:
@@ -120,18 +117,20 @@ def _judge_source(bind: Bind, owner: Ids, host: Host) -> None:
     found = host.stat(bind.source)
     if found is None:
         return
-    if (found.st_uid, found.st_gid) != owner and not bind.read_only:
+    if bind.read_only:
+        return
+    if (found.st_uid, found.st_gid) != owner:
+        instead = "" if bind.role == "home" else ", or --read-only"
         words = f"nobody could write in {bind.source}: it is owned by {found.st_uid}:{found.st_gid}"
         give = fixes.on(bind.source, host, f"chown {owner.uid}:{owner.gid} {{}}")
         raise SftpJailError(
             f"{words}, and neither its owner nor its group may be another than "
             f"{named(owner, host)} ({owner.uid}:{owner.gid})",
             choices=[("to give it that owner", give)],
-            advice="give --as the owner and the group that it has"
-            + (", or --read-only" if bind.role != "home" else ""),
+            advice=f"give --as the owner and the group that it has{instead}",
         )
     place = host.mount_tables.runs_setid(bind.source)
-    if place and SETID not in bind.options and not bind.read_only:
+    if place and SETID not in bind.options:
         raise Unsafe(
             f"{bind.source} is on {place}, which is mounted without nosuid: a program that is "
             f"uploaded with its set-user-ID bit would run as {named(owner, host)} for everybody "
@@ -179,7 +178,9 @@ def _judge_group(account: Account, begin: str, host: Host, config: Config) -> No
     if not account.exists:
         return
     group = host.people.group_of(account.gid)
-    for name in (host.group_members(group) or ()) if group else ():
+    if group is None:
+        return
+    for name in host.group_members(group) or ():
         if name != account.name and find(name, config, host).profile is None:
             raise SftpJailError(
                 f"{begin}: {name}, who is not jailed, is in its primary group {group} too, "

@@ -37,33 +37,30 @@ def place_of(account: Account, bind: Bind, host: Host) -> str:
 
 
 def judge_target(account: Account, bind: Bind, host: Host) -> None:
+    """Refuse a mount point that is not in the jail, or where something is already.
+
+    Raises:
+        SftpJailError: with what is there.
+    """
     if not inside(bind.target, account.jail) or bind.target == account.jail:
         raise SftpJailError(
             f"{bind.target} is not inside the jail {account.jail} of {account.name}"
         )
-    known = {b.target: b for b in host.binds(account.name)}
-    there = known.get(bind.target) or next(
-        (b for b in known.values() if host.mount_tables.same_place(b.target, bind.target)), None
-    )
-    if there:
-        if there.source != bind.source and bind.role == "mount":
-            raise SftpJailError(
-                f"{bind.target} already shows {there.source}", _away(account, there)
-            )
+    there = _bind_at(account, bind.target, host)
+    if there and there.source != bind.source and bind.role == "mount":
+        raise SftpJailError(f"{bind.target} already shows {there.source}", _away(account, there))
+    if there or bind.role != "mount":
         return
-    if bind.role != "mount":
-        return
-    for other in known:
-        if known[other].role == "log" and inside(bind.target, other):
+    for other in host.binds(account.name):
+        if other.role == "log" and inside(bind.target, other.target):
             raise SftpJailError(f"{bind.target} is where the jail has its log socket", ELSEWHERE)
-        if inside(other, bind.target):
+        if inside(other.target, bind.target):
             raise SftpJailError(
-                f"{bind.target} would hide {other}, which is mounted below it",
-                _away(account, known[other]),
+                f"{bind.target} would hide {other.target}, which is mounted below it",
+                _away(account, other),
             )
-    if host.lstat(bind.target) is not None and (
-        not host.is_dir(bind.target) or host.listdir(bind.target)
-    ):
+    is_empty = host.is_dir(bind.target) and not host.listdir(bind.target)
+    if host.lstat(bind.target) is not None and not is_empty:
         raise SftpJailError(
             f"{bind.target} is in the way: "
             "it is not an empty directory, and the mount would hide it"
@@ -73,6 +70,20 @@ def judge_target(account: Account, bind: Bind, host: Host) -> None:
             f"something is mounted on {bind.target} already",
             look_at(f"findmnt {quote(bind.target)}"),
         )
+
+
+def _bind_at(account: Account, target: str, host: Host) -> Bind | None:
+    """Return the bind at a place of a jail, whatever the links by which its path leads there."""
+    binds = {bind.target: bind for bind in host.binds(account.name)}
+    if target in binds:
+        return binds[target]
+    same = (one for one in binds.values() if host.mount_tables.same_place(one.target, target))
+    return next(same, None)
+
+
+def _is_known(account: Account, bind: Bind, host: Host) -> bool:
+    """Return whether the jail has a mount at a bind's target already."""
+    return any(known.target == bind.target for known in host.binds(account.name))
 
 
 def _away(account: Account, bind: Bind) -> str:
@@ -102,15 +113,16 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
     loose = host.files.loose_parent(place)
     loose = loose and host.files.loose_parent(place, _ours_above(account, host))
     if loose:
+        # Above the jails this is a mistake to fix;
+        # in a user's own directory, another target must be chosen.
+        fix: str = Advice("choose a directory outside of what users can write")
+        if inside(account.jail, loose):
+            fix = path_fix(loose, host)
         raise Unsafe(
             f"{bind.target} is no place for a mount: {loose} {host.flaw(loose)}, "
             "so a link could be put in the mount point's place "
             "and root would mount wherever it leads",
-            # Above the jails this is a mistake to fix;
-            # in a user's own directory, another target must be chosen.
-            path_fix(loose, host)
-            if inside(account.jail, loose)
-            else Advice("choose a directory outside of what users can write"),
+            fix,
         )
     outer = _outer(account, bind, host) if place != bind.target else None
     ways = {bind.target: account.jail, place: outer.source if outer else account.jail}
@@ -154,8 +166,9 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
     if reason and bind.role == "home":
         raise _not_its_home(account, reason, host, config)
     if reason:
-        known = any(known.target == bind.target for known in host.binds(account.name))
-        way_out = _source_advice(account, bind, host) if known else _permission(real, host)
+        way_out = _permission(real, host)
+        if _is_known(account, bind, host):
+            way_out = _source_advice(account, bind, host)
         raise SftpJailError(f"will not show {bind.source} in a jail: {reason}", way_out)
     loose = swapped or host.files.loose_parent(real)
     by_session = account.profile is not None and account.profile.mounts == "session"
@@ -206,7 +219,7 @@ def _refuse_missing(account: Account, bind: Bind, host: Host) -> None:
     coming = bind.role == "home" and not account.local and host.lstat(bind.source) is None
     if coming or host.is_dir(bind.source):
         return
-    if any(b.target == bind.target for b in host.binds(account.name)):
+    if _is_known(account, bind, host):
         raise SftpJailError(
             f"{bind.source}, which {account.name} sees as {bind.target}, is missing",
             choices=(gone_for_good(account, bind),),
@@ -225,29 +238,21 @@ def _not_its_home(account: Account, reason: str, host: Host, config: Config) -> 
     """Return the error of a home that must not be shown; the jail that shows it already is open."""
     words = refusal(account, host, config) or f"will not show {account.home} in a jail: {reason}"
     home = host.realpath(account.home)
-    shows = any(
-        bind.role == "home" and host.realpath(bind.source) == home
-        for bind in host.binds(account.name)
-    )
-    return (Unsafe if shows else SftpJailError)(words, new_home(account, host))
+    homes = (bind.source for bind in host.binds(account.name) if bind.role == "home")
+    error = Unsafe if any(host.realpath(source) == home for source in homes) else SftpJailError
+    return error(words, new_home(account, host))
 
 
 def _permission(real: str, host: Host) -> str:
     """Return how to allow a source; never for directories of the system, or homes."""
-    top = real == "/" or posixpath.dirname(real) == "/"
-    if (
-        top
-        or any(inside(real, directory) for directory in FORBIDDEN)
-        or any(host.people.accounts_with_home_around(real))
-    ):
+    of_the_host = posixpath.dirname(real) == "/" or any(inside(real, path) for path in FORBIDDEN)
+    if of_the_host or any(host.people.accounts_with_home_around(real)):
         return Advice("choose a directory that holds nothing but what the jail is to show")
     return Advice(f"if you are sure: allow = {real} in [mounts] of /etc/sftpjail/sftpjail.conf")
 
 
 def _source_advice(account: Account, bind: Bind, host: Host) -> str:
     """Return what to do about a source that others could replace."""
-    if bind.role == "mount" and any(
-        known.target == bind.target for known in host.binds(account.name)
-    ):
+    if bind.role == "mount" and _is_known(account, bind, host):
         return _away(account, bind)
     return Advice("choose a directory of which every parent can be written by root alone")
