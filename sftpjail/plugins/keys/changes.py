@@ -112,29 +112,24 @@ def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
     if old == account.name or host.lstat(before) is None:
         return []
     if host.lstat(now) is not None:
+        what = f"{account.name} has keys in {now}, and under its former name in {before}"
         files = {before: now, now: before}
-        keep = {kept: fixes.hide(other, host) for kept, other in files.items()}
-        raise SftpJailError(
-            f"{account.name} has keys in {now}, and under its former name in {before}",
-            choices=[
-                (f"if those in {path} are to count", f"{hide} && sftpjail apply")
-                for path, hide in keep.items()
-            ]
-            if all(keep.values())
-            else (),
-            advice="" if all(keep.values()) else fixes.advice(now, host),
-        )
+        hide = {kept: fixes.hide(other, host) for kept, other in files.items()}
+        if not all(hide.values()):
+            raise SftpJailError(what, advice=fixes.advice(now, host))
+        choices = [
+            (f"if those in {path} are to count", f"{command} && sftpjail apply")
+            for path, command in hide.items()
+        ]
+        raise SftpJailError(what, choices=choices)
     return [Move(before, now)]
 
 
 @hookimpl
 def on_key_add(account: Account, key: Key, host: Host) -> list[Action]:
     refuse_unmounted(KEYS_DIR, host)  # below the mount point the key would soon be out of sight
-    directory: list[Action] = [] if host.is_dir(KEYS_DIR) else [MakeDir(KEYS_DIR)]
-    return [
-        *directory,
-        SetLines(keyfile(account.name), key.line, (key.line,), Style.LINE, own=True),
-    ]
+    add = SetLines(keyfile(account.name), key.line, (key.line,), Style.LINE, own=True)
+    return [add] if host.is_dir(KEYS_DIR) else [MakeDir(KEYS_DIR), add]
 
 
 @hookimpl

@@ -111,15 +111,10 @@ def _wrapped(
 
 def _expired(key: Key) -> str:
     """Return since when sshd refuses a key by its expiry-time=, or "" (sshd(8))."""
-    expiry = next(
-        (
-            o.partition("=")[2].strip('"')
-            for o in key.options
-            if o.lower().startswith("expiry-time=")
-        ),
-        "",
-    )
-    return expiry if has_lapsed(key, time.time()) else ""
+    given = [option for option in key.options if option.lower().startswith("expiry-time=")]
+    if not given or not has_lapsed(key, time.time()):
+        return ""
+    return given[0].partition("=")[2].strip('"')
 
 
 def _of_tests(account: Account, keys: Sequence[Key]) -> list[Problem]:
@@ -215,18 +210,15 @@ def _algorithms(key: Key) -> tuple[str, ...]:
 
 def _nobodys(host: Host) -> list[Problem]:
     """Return the key files that no account has. They are put out of use, and not deleted."""
-    return [
-        Problem(
-            f"{KEYS_DIR}/{name} belongs to no account",
-            "a later account of that name would inherit its keys",
-            fixes.hide(f"{KEYS_DIR}/{name}", host),
-        )
-        for name in host.listdir(KEYS_DIR)
-        if not name.startswith(".")
-        and host.people.is_gone(name)
-        and account_with_recorded_uid(name, host) is None
-        and not host.is_dir(f"{KEYS_DIR}/{name}")
-    ]
+    why = "a later account of that name would inherit its keys"
+    problems = []
+    for name in host.listdir(KEYS_DIR):
+        path = f"{KEYS_DIR}/{name}"
+        if name.startswith(".") or not host.people.is_gone(name) or host.is_dir(path):
+            continue
+        if account_with_recorded_uid(name, host) is None:
+            problems.append(Problem(f"{path} belongs to no account", why, fixes.hide(path, host)))
+    return problems
 
 
 def find_problems(account: Account | None, host: Host) -> list[Problem]:
@@ -237,18 +229,16 @@ def find_problems(account: Account | None, host: Host) -> list[Problem]:
     if found is None:
         return _elsewhere(account, host)
     if not stat.S_ISREG(found.st_mode):
-        move = fixes.aside(path, host)
-        advice = f"give it a key: {move} && sftpjail key add {account.name} FILE"
-        if not move:
-            advice = fixes.advice(path, host)
+        advice: str = fixes.advice(path, host)
+        if move := fixes.aside(path, host):
+            advice = f"give it a key: {move} && sftpjail key add {account.name} FILE"
         return [Problem(f"{path} is not a file", "sshd finds no key there", advice=advice)]
     wrong = loose_mode(path, account, host) or unreadable(path, account, host)
     entries = _entries(account, host)
+    inside = [*_bad_lines(account, entries, host), *_usable(account, entries, host)]
     return [
-        *([wrong] if wrong else []),
-        *_if_safe(
-            [*_bad_lines(account, entries, host), *_usable(account, entries, host)], path, host
-        ),
+        *filter(None, [wrong]),
+        *_if_safe(inside, path, host),
         *_elsewhere(account, host, entries),
     ]
 
@@ -257,11 +247,10 @@ def _if_safe(problems: list[Problem], path: str, host: Host) -> list[Problem]:
     """Return problems about a key file, without commands if others could replace the file."""
     if host.trusted_path(path) == path:
         return problems
-    edits = (path in problem.fix for problem in problems)
     advice = fixes.advice(path, host)
     return [
-        Problem(problem.what, problem.why, "", advice) if edit else problem
-        for problem, edit in zip(problems, edits, strict=True)
+        Problem(problem.what, problem.why, advice) if path in problem.fix else problem
+        for problem in problems
     ]
 
 
@@ -291,10 +280,11 @@ def _file_facts(account: Account, pattern: str, host: Host) -> list[Fact]:
     if pattern == "none" or there is None or not stat.S_ISREG(there.st_mode):
         note = "is not there" if there is None else "is not a file"
         return [Fact("keys", "file", path, note, bool(there))]
-    ours = path == keyfile(account.name)
-    wrong = (loose_mode(path, account, host) if ours else None) or unreadable(path, account, host)
+    wrong, entries = unreadable(path, account, host), []
+    if path == keyfile(account.name):
+        wrong = loose_mode(path, account, host) or wrong
+        entries = _entries(account, host)
     note = "sshd would not use it" if wrong else "good"
-    entries = _entries(account, host) if ours else ()
     return [Fact("keys", "file", path, note, bool(wrong)), *_listed(entries)]
 
 

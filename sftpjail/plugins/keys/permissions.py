@@ -18,19 +18,19 @@ def loose_mode(path: str, account: Account, host: Host) -> Problem | None:
         found = host.stat(part)
         if found is None:
             continue
-        if (
-            found.st_uid not in (0, account.uid)
-            or found.st_mode & 0o022
-            or (part == path and found.st_uid != 0)
-        ):
-            owner = f"owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
-            commands = ["chown root:root {}"] if found.st_uid != 0 else []
-            commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
-            why = (
-                "sshd ignores the keys" if found.st_mode & 0o022 else "the user could let others in"
-            )
-            what = f"{part} can be changed by others than root ({owner})"
-            return Problem(what, why, fixes.on(part, host, *commands), fixes.advice(part, host))
+        loose = bool(found.st_mode & 0o022)
+        owners = (0, account.uid) if part != path else (0,)
+        if not loose and found.st_uid in owners:
+            continue
+        why, commands = "the user could let others in", []
+        if found.st_uid != 0:
+            commands.append("chown root:root {}")
+        if loose:
+            why = "sshd ignores the keys"
+            commands.append("chmod go-w {}")
+        owner = f"owner {found.st_uid}, mode {_mode(part, host)}"
+        what = f"{part} can be changed by others than root ({owner})"
+        return Problem(what, why, fixes.on_or_why(part, host, *commands))
     return None
 
 
@@ -41,13 +41,12 @@ def _mode(path: str, host: Host) -> str:
 
 def unreadable(path: str, account: Account, host: Host) -> Problem | None:
     """Return why sshd cannot read a key file, which it does as the user (temporarily_use_uid)."""
-    for part in components(path):
-        if host.stat(part) and not host.may(account, part, "r" if part == path else "x"):
-            what = f"sshd cannot read {path} as {account.name}: " + (
-                f"its mode {_mode(part, host)} forbids it"
-                if part == path
-                else f"the mode of {part} forbids it ({_mode(part, host)})"
-            )
-            fix = fixes.on(part, host, f"chmod {'a+r' if part == path else 'a+x'} {{}}")
-            return Problem(what, "key logins fail", fix, fixes.advice(part, host))
+    why, begin = "key logins fail", f"sshd cannot read {path} as {account.name}: "
+    for part in components(path)[:-1]:
+        if host.stat(part) and not host.may(account, part, "x"):
+            what = f"{begin}the mode of {part} forbids it ({_mode(part, host)})"
+            return Problem(what, why, fixes.on_or_why(part, host, "chmod a+x {}"))
+    if host.stat(path) and not host.may(account, path, "r"):
+        what = f"{begin}its mode {_mode(path, host)} forbids it"
+        return Problem(what, why, fixes.on_or_why(path, host, "chmod a+r {}"))
     return None

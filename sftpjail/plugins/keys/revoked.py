@@ -58,8 +58,8 @@ def flaw(keys: list[Key], found: Settings, host: Host) -> Problem | None:
     said = _asked(keys[0], path, host)
     if "REVOKED" in said or ": ok" in said:
         return None
-    words = [line.strip() for line in said.splitlines() if line.strip()]
-    return Problem(f"{place} is damaged: {words[-1] if words else 'no KRL'}", _WHY, advice=_BACK)
+    words = ["no KRL", *(line.strip() for line in said.splitlines() if line.strip())]
+    return Problem(f"{place} is damaged: {words[-1]}", _WHY, advice=_BACK)
 
 
 def _data(path: str, host: Host) -> bytes:
@@ -85,11 +85,15 @@ def _bad_lines(text: str, path: str, place: str, host: Host) -> Problem | None:
             bad.append(number)
     if not bad:
         return None
-    edit = "; ".join(f"{number}s/^/#/" for number in bad)
-    command = fixes.on(path, host, f"sed -i '{edit}' {{}}") if len(bad) <= _MOST else ""
-    lines = some([str(number) for number in bad], 8)
+    command = ""
+    if len(bad) <= _MOST:
+        edit = "; ".join(f"{number}s/^/#/" for number in bad)
+        command = fixes.on(path, host, f"sed -i '{edit}' {{}}")
+    what = f"line {bad[0]} of {place} is no key"
+    if len(bad) > 1:
+        what = f"lines {some(map(str, bad), 8)} of {place} are no key"
     return Problem(
-        f"line{'s' * (len(bad) > 1)} {lines} of {place} {'are' if len(bad) > 1 else 'is'} no key",
+        what,
         _WHY,
         choices=(Choice("if no revoked key is meant there", command),),
         advice="write the keys that are meant there anew, one a line, without options",

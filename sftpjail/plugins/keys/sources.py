@@ -36,10 +36,8 @@ def commanded(account: Account, found: Settings, host: Host) -> CommandKeys | No
     Raises:
         SftpJailError: ssh-keygen or setpriv is missing.
     """
-    command, user = (
-        found.get("authorizedkeyscommand"),
-        account.expand(found.get("authorizedkeyscommanduser")),
-    )
+    command = found.get("authorizedkeyscommand")
+    user = account.expand(found.get("authorizedkeyscommanduser"))
     if command in ("", "none") or any(token in command for token in _UNKNOWN):
         return None
     try:
@@ -48,12 +46,11 @@ def commanded(account: Account, found: Settings, host: Host) -> CommandKeys | No
         return None
     if len(argv) == 1:
         argv = (*argv, account.name)  # as sshd does if there are no arguments (auth2-pubkey.c)
-    problem = _unsafe(argv[0], host) or (
-        "" if host.account(user) else f"AuthorizedKeysCommandUser {user} is no account"
-    )
-    runner = host.account(user)
-    if problem or runner is None:
+    if problem := _unsafe(argv[0], host):
         return CommandKeys(argv, (), problem)
+    runner = host.account(user)
+    if runner is None:
+        return CommandKeys(argv, (), f"AuthorizedKeysCommandUser {user} is no account")
     answer = host.as_user(runner, argv)
     if answer.code != 0:
         return CommandKeys(argv, (), f"it fails: {answer.words}")
@@ -93,40 +90,41 @@ def problems(account: Account, found: Settings, has_file: bool, host: Host) -> I
         has_file: it has keys in a file, so it is no problem if another source has none.
         host: the facts.
     """
-    name = quote(account.name)
     said = commanded(account, found, host)
     if said and said.problem and not (has_file and said.problem.startswith("it fails")):
-        why = (
-            f"AuthorizedKeysCommand ({found.where('authorizedkeyscommand')}) "
-            f"gives {account.name} no key"
-        )
+        where = found.where("authorizedkeyscommand")
+        why = f"AuthorizedKeysCommand ({where}) gives {account.name} no key"
         user = account.expand(found.get("authorizedkeyscommanduser"))
         fix = _fix_of(said, host) or fixes.as_user(user, *said.argv)
         yield Problem(f"AuthorizedKeysCommand: {said.problem}", why, fix)
+    yield from _no_authority(found, host)
+    if not has_file and not (said and said.entries):
+        yield from _no_principal(account, found, host)
+
+
+def _no_authority(found: Settings, host: Host) -> Iterator[Problem]:
+    """Yield that the file of authorities, whose certificates sshd takes, has no key."""
     ca = found.get("trustedusercakeys")
-    if ca not in ("", "none") and found.is_set("trustedusercakeys"):
-        keys = survey([host.text(ca)], host)[0]
-        if not any(entry.key for entry in keys):
-            what = (
-                f"{ca} of TrustedUserCAKeys ({found.where('trustedusercakeys')}) "
-                "holds no key of an authority"
-            )
-            shows = look_at(f"ssh-keygen -l -f {quote(ca)}")
-            yield Problem(what, "sshd takes no certificate", shows)
+    if ca in ("", "none") or not found.is_set("trustedusercakeys"):
+        return
+    if not any(entry.key for entry in survey([host.text(ca)], host)[0]):
+        where = found.where("trustedusercakeys")
+        what = f"{ca} of TrustedUserCAKeys ({where}) holds no key of an authority"
+        yield Problem(what, "sshd takes no certificate", look_at(f"ssh-keygen -l -f {quote(ca)}"))
+
+
+def _no_principal(account: Account, found: Settings, host: Host) -> Iterator[Problem]:
+    """Yield that the file of an account's principals names none."""
     path = principals_file(account, found)
-    listed = (
-        [line for line in host.text(path).split("\n") if line.strip() and not line.startswith("#")]
-        if path
-        else []
-    )
-    if path and not listed and not has_file and not (said and said.entries):
-        what = (
-            f"{path} names no principal for {account.name} "
-            f"({found.where('authorizedprincipalsfile')})"
-        )
-        make, write = "install -D -m 644 /dev/null {}", f"echo {name} >>{{}}"
-        fix = fixes.on_or_why(path, host, make, write)
-        yield Problem(what, "no certificate opens its jail", fix)
+    if not path:
+        return
+    lines = host.text(path).split("\n")
+    if any(line.strip() and not line.startswith("#") for line in lines):
+        return
+    where = found.where("authorizedprincipalsfile")
+    what = f"{path} names no principal for {account.name} ({where})"
+    write = ("install -D -m 644 /dev/null {}", f"echo {quote(account.name)} >>{{}}")
+    yield Problem(what, "no certificate opens its jail", fixes.on_or_why(path, host, *write))
 
 
 def _fix_of(said: CommandKeys, host: Host) -> str:
