@@ -10,6 +10,7 @@ import posixpath
 import stat
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from shlex import quote
 
 from ... import (
@@ -123,9 +124,10 @@ def _jail(account: Account, host: Host, ours: tuple[str, ...]) -> list[Action]:
     assert account.profile is not None
     if account.profile.home == "inside":
         refuse_lost_files(account, host)
-    return judged(account.jail, host, ours) + (
-        [] if host.flaw(account.jail) else _reopened(account, host)
-    )
+    actions = judged(account.jail, host, ours)
+    if not host.flaw(account.jail):
+        actions += _reopened(account, host)
+    return actions
 
 
 def _reopened(account: Account, host: Host) -> list[Action]:
@@ -146,31 +148,45 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
             raise away
         if not host.is_dir(home) and account.local:
             return []  # useradd without -m; the next apply finds the home
-        wrong = home_problem(account, home, host)
-        if wrong:
-            raise SftpJailError(
-                f"the home {account.home} of {account.name} cannot become its jail: it {wrong}",
-                new_home(account, host),
-            )
-        actions = judged(posixpath.dirname(home), host, ours)
-        found = host.stat(home)
-        if found is None:
-            actions.append(MakeDir(home))
-        elif found.st_uid == 0 and home not in host.origin(account.name).owners:
-            actions += judged(home, host, ours)  # an administrator has made it a jail already
-        else:
-            actions.append(SetOwner(home, 0, 0, 0o755))
-    elif profile.home == "inside":
-        actions = _jail(account, host, ours)
-        above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
-        actions += [MakeDir(account.jail + directory) for directory in above]
-    elif profile.is_filled:
-        return [*_jail(account, host, ours), *_given_home(account, host)]
+        actions = _home_as_jail(account, home, host, ours)
     else:
         actions = _jail(account, host, ours)
     if not profile.is_filled:
         return actions
+    if not profile.in_home and profile.home == "bind":
+        return actions + _given_home(account, host)
+    if not profile.in_home:
+        actions += [MakeDir(directory) for directory in _above_files(account)]
     return actions + _files(account, host)
+
+
+def _home_as_jail(account: Account, home: str, host: Host, ours: tuple[str, ...]) -> list[Action]:
+    """Return the actions that make a home, its real path, a jail.
+
+    Raises:
+        SftpJailError: it cannot be one.
+    """
+    wrong = home_problem(account, home, host)
+    if wrong:
+        raise SftpJailError(
+            f"the home {account.home} of {account.name} cannot become its jail: it {wrong}",
+            new_home(account, host),
+        )
+    actions = judged(posixpath.dirname(home), host, ours)
+    found = host.stat(home)
+    if found is None:
+        actions.append(MakeDir(home))
+    elif found.st_uid == 0 and home not in host.origin(account.name).owners:
+        actions += judged(home, host, ours)  # an administrator has made it a jail already
+    else:
+        actions.append(SetOwner(home, 0, 0, 0o755))
+    return actions
+
+
+def _above_files(account: Account) -> list[str]:
+    """Return the directories of a jail above that of the account's files."""
+    above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
+    return [account.jail + directory for directory in above]
 
 
 def _files(account: Account, host: Host) -> list[Action]:
@@ -246,20 +262,17 @@ def _refuse_to_hide(account: Account, host: Host) -> None:
     before = [path for path in made if path != account.files and not inside(path, account.jail)]
     for path in before:
         found = host.lstat(path)
-        if (
-            found
-            and stat.S_ISDIR(found.st_mode)
-            and found.st_uid == account.uid
-            and host.listdir(path)
-        ):
-            make = fixes.on(posixpath.dirname(account.files), host, "mkdir -p -m 755 {}")
-            move = fixes.move(path, account.files, host)
-            raise SftpJailError(
-                f"the files of {account.name} are in {path}, and its jail would be {account.jail}",
-                f"{make} && {move} && sftpjail apply"
-                if make and move
-                else fixes.advice(path, host),
-            )
+        is_its_own = found and stat.S_ISDIR(found.st_mode) and found.st_uid == account.uid
+        if not is_its_own or not host.listdir(path):
+            continue
+        make = fixes.on(posixpath.dirname(account.files), host, "mkdir -p -m 755 {}")
+        move = fixes.move(path, account.files, host)
+        fix = f"{make} && {move} && sftpjail apply"
+        if not (make and move):
+            fix = fixes.advice(path, host)
+        raise SftpJailError(
+            f"the files of {account.name} are in {path}, and its jail would be {account.jail}", fix
+        )
 
 
 def _given_home(account: Account, host: Host) -> list[Action]:
@@ -289,58 +302,63 @@ def _given_home(account: Account, host: Host) -> list[Action]:
 
 
 def _skeleton(account: Account, directory: str, target: str, host: Host) -> list[Action]:
+    """Return the actions that copy what is in a directory, for an account; no links."""
     actions: list[Action] = []
+    uid, gid = account.uid, account.gid
     for name in host.listdir(directory):
-        found = host.lstat(f"{directory}/{name}")
-        path, mode = f"{target}/{name}", stat.S_IMODE(found.st_mode) if found else 0
-        if found and stat.S_ISDIR(found.st_mode):
-            actions.append(MakeDir(path, mode, account.uid, account.gid))
-            actions += _skeleton(account, f"{directory}/{name}", path, host)
-        elif found and stat.S_ISREG(found.st_mode):
-            actions.append(
-                WriteFile(path, host.text(f"{directory}/{name}"), mode, account.uid, account.gid)
-            )
+        source, path = f"{directory}/{name}", f"{target}/{name}"
+        found = host.lstat(source)
+        if found is None:
+            continue
+        mode = stat.S_IMODE(found.st_mode)
+        if stat.S_ISDIR(found.st_mode):
+            actions.append(MakeDir(path, mode, uid, gid))
+            actions += _skeleton(account, source, path, host)
+        elif stat.S_ISREG(found.st_mode):
+            actions.append(WriteFile(path, host.text(source), mode, uid, gid))
     return actions
 
 
 @hookimpl
 def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
-    profile = account.profile
+    profile, origin = account.profile, host.origin(account.name)
     assert profile is not None
+    made_as = partial(host.records.made_as, owner=account.name)
     actions: list[Action] = []
     if profile.in_home:
-        home = host.realpath(account.home)
-        made_for, owner = host.origin(account.name).uid, host.origin(account.name).owners.get(home)
-        if owner and account.exists:
-            if away := home_away(account, host):
-                raise away  # else it would never be given back
-            uid, gid, mode = owner
-            # After `usermod -u`.
-            actions.append(SetOwner(home, account.uid if uid == made_for else uid, gid, mode))
+        actions += _given_back(account, host)
     else:
-        jail = host.records.made_as(account.jail, account.name)
+        jail = made_as(account.jail)
         actions += [*_reopened(account, host), Remove(jail, directory=True)]
-    if (
-        not account.exists
-        and host.records.made_as(account.files, account.name) in host.origin(account.name).made
-        and host.listdir(account.files)
-    ):
+    if not account.exists and made_as(account.files) in origin.made and host.listdir(account.files):
         # Files of a deleted account are for root to look at, not for a new account with its
         # name and uid.
         actions.append(SetOwner(account.files, 0, 0, 0o700, remember=False))
-    if (
-        deleted
-        or profile.home != "inside"
-        or not account.local
-        or "home" in host.origin(account.name).was
-    ):
-        above = components(posixpath.dirname(account.files).removeprefix(account.jail))[1:]
+    stays_at_home = profile.home == "inside" and account.local and "home" not in origin.was
+    if deleted or not stays_at_home:
         ours = [account.files]
-        ours += [] if profile.in_home else [account.jail + directory for directory in above]
-        actions += [
-            Remove(host.records.made_as(path, account.name), directory=True) for path in ours
-        ]
+        if not profile.in_home:
+            ours += _above_files(account)
+        actions += [Remove(made_as(path), directory=True) for path in ours]
     return actions
+
+
+def _given_back(account: Account, host: Host) -> list[Action]:
+    """Return the action that gives a home that was a jail back to its owner.
+
+    Raises:
+        SftpJailError: it is on a disk that is away, and would never be given back.
+    """
+    home, origin = host.realpath(account.home), host.origin(account.name)
+    owner = origin.owners.get(home)
+    if owner is None or not account.exists:
+        return []
+    if away := home_away(account, host):
+        raise away
+    uid, gid, mode = owner
+    if uid == origin.uid:
+        uid = account.uid  # another one after `usermod -u`
+    return [SetOwner(home, uid, gid, mode)]
 
 
 @hookimpl

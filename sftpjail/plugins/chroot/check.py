@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import posixpath
@@ -23,11 +24,8 @@ from ...openssh.match_blocks import start_of
 
 def _components(account: Account, host: Host) -> list[Problem]:
     if host.lstat(account.jail) is None:
-        return [
-            Problem(
-                f"the jail {account.jail} is missing", "sshd refuses every login", "sftpjail apply"
-            )
-        ]
+        what = f"the jail {account.jail} is missing"
+        return [Problem(what, "sshd refuses every login", "sftpjail apply")]
     return [
         Problem(
             f"{component} {host.flaw(component)}",
@@ -137,16 +135,16 @@ def _left_at_home(account: Account, host: Host) -> list[Problem]:
     ]
     if not names:
         return []
-    copy, move = (
-        fixes.as_user(account.name, "cp", "-an", f"{home}/.", account.files),
-        fixes.aside(home, host),
-    )
     more = " and more" if len(names) > 1 else ""
     what = (
         f"{shown(names[0])}{more} in {home}, where {account.name} was at home, is not in its jail"
     )
-    fix = f"{copy} && {move}" if move and host.owner_name(home) in ("", account.name) else ""
-    return [Problem(what, f"its sessions see {account.files}", fix, fixes.advice(home, host))]
+    why = f"its sessions see {account.files}"
+    move = fixes.aside(home, host)
+    if not move or host.owner_name(home) not in ("", account.name):
+        return [Problem(what, why, advice=fixes.advice(home, host))]
+    copy = fixes.as_user(account.name, "cp", "-an", f"{home}/.", account.files)
+    return [Problem(what, why, f"{copy} && {move}")]
 
 
 def _unwritable(
@@ -198,8 +196,11 @@ def _not_permitted(
         what = f"{account.name} cannot write in {start}: it is {whose}'s"
         choice = Choice(f"to give {account.name} a home of its own", new_home(account, host))
         return Problem(what, why, choices=(choice,))
-    commands = [] if found.st_uid == writer.uid else [f"chown {writer.uid}:{writer.gid} {{}}"]
-    commands += [] if found.st_mode & 0o300 == 0o300 else ["chmod u+wx {}"]
+    commands = []
+    if found.st_uid != writer.uid:
+        commands.append(f"chown {writer.uid}:{writer.gid} {{}}")
+    if found.st_mode & 0o300 != 0o300:
+        commands.append("chmod u+wx {}")
     return Problem(what, why, fixes.on_or_why(path, host, *commands))
 
 
@@ -236,33 +237,36 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
 def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
     if account.profile is None:
         return []
-    facts = []
-    for depth, component in enumerate(components(account.jail)):
-        found = host.stat(component)
-        name = component.rpartition("/")[2] or "/"
-        if found is None:
-            facts.append(Fact("chroot", name, "is missing", "sshd will refuse it", True, depth))
-            continue
-        link = " (a link)" if stat.S_ISLNK(getattr(host.lstat(component), "st_mode", 0)) else ""
-        acl = f", ACL {host.acl(component)}" if host.acl(component) else ""
-        value = (
-            f"{_name(found.st_uid)}:{_name(found.st_gid, group=True)} "
-            f"{stat.S_IMODE(found.st_mode):04o}{acl}{link}"
-        )
-        flaw = host.flaw(component)
-        facts.append(Fact("chroot", name, value, flaw or "good", bool(flaw), depth))
+    facts = [
+        _component_fact(component, depth, host)
+        for depth, component in enumerate(components(account.jail))
+    ]
     start = start_of(account, host, config)
     able = host.may(*acting(account, account.jail + start.rstrip("/"), host), "w")
-    facts.append(
-        Fact(
-            "session", "starts in", start, "it can write there" if able else "it cannot write there"
-        )
-    )
-    return facts
+    note = "it can write there" if able else "it cannot write there"
+    return [*facts, Fact("session", "starts in", start, note)]
 
 
-def _name(number: int, group: bool = False) -> str:
-    try:
-        return grp.getgrgid(number).gr_name if group else pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
+def _component_fact(component: str, depth: int, host: Host) -> Fact:
+    """Return the owner and mode of a component of a jail's path, and whether sshd accepts it."""
+    found, name = host.stat(component), component.rpartition("/")[2] or "/"
+    if found is None:
+        return Fact("chroot", name, "is missing", "sshd will refuse it", True, depth)
+    value = f"{_owner(found)} {stat.S_IMODE(found.st_mode):04o}"
+    acl, itself = host.acl(component), host.lstat(component)
+    if acl:
+        value += f", ACL {acl}"
+    if itself and stat.S_ISLNK(itself.st_mode):
+        value += " (a link)"
+    flaw = host.flaw(component)
+    return Fact("chroot", name, value, flaw or "good", bool(flaw), depth)
+
+
+def _owner(found: os.stat_result) -> str:
+    """Return owner and group by their names, or by number where they have none."""
+    user, group = str(found.st_uid), str(found.st_gid)
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(found.st_uid).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(found.st_gid).gr_name
+    return f"{user}:{group}"
