@@ -42,13 +42,10 @@ def _denied(account: Account, host: Host, found: Settings) -> list[Problem]:
 
     name, groups = account.name, host.groups_of(account.name)
     problems = []
-    for keyword, called, names in (
-        ("denyusers", "DenyUsers", (name,)),
-        ("denygroups", "DenyGroups", groups),
-    ):
-        for pattern in found.words(keyword):
+    for called, names in (("DenyUsers", (name,)), ("DenyGroups", groups)):
+        for pattern in found.words(called.lower()):
             if pattern != ELSEWHERE and any_matches(names, [pattern]):
-                problems.append(_denied_by(pattern, keyword, called, account, found, host))
+                problems.append(_denied_by(pattern, called, account, found, host))
     allowed = [word.partition("@")[0] for word in found.words("allowusers")]
     if allowed and not any_matches((name,), allowed):
         place = found.origins.get("allowusers")
@@ -63,15 +60,13 @@ def _denied(account: Account, host: Host, found: Settings) -> list[Problem]:
     return problems
 
 
-def _denied_by(
-    pattern: str, keyword: str, called: str, account: Account, found: Settings, host: Host
-) -> Problem:
+def _denied_by(pattern: str, called: str, account: Account, found: Settings, host: Host) -> Problem:
     """Return the problem of a pattern in DenyUsers or DenyGroups.
 
     An account's own name stands there on purpose: nothing is wrong with its jail. The group of its
     profile is one of members alone. Any other pattern is about others too.
     """
-    profile = account.profile
+    profile, keyword = account.profile, called.lower()
     if pattern == account.name and keyword == "denyusers":
         what = f"{account.name} is closed: {called} {pattern} ({found.where(keyword)})"
         choices = (Choice(_OPEN, _without(pattern, keyword, found, host)),)
@@ -143,24 +138,17 @@ def _can(method: str, host: Host, found: Settings) -> bool:
 
 def _methods(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return why no session opens, or why the account's key is of no use."""
-    from ..jails.states import usable_password  # late: useradd waits for everything else
-
     if found.get("maxsessions") == "0" and found.is_set("maxsessions"):
         what = f"MaxSessions 0 ({found.where('maxsessions')}) allows no session"
         fix = _own_setting("MaxSessions 10", account, found, host)
         return [Problem(what, "SFTP is one", fix)]
-    path = keyfile(account.name)
-    if (
-        host.is_dir(path)
-        or not host.text(path).strip()
-        or usable_password(host.shadow(account.name), found)
-    ):
+    if not _needs_its_key(account, host, found):
         return []
-    lists = [chain.split(",") for chain in found.words("authenticationmethods") if chain != "any"]
     if found.get("pubkeyauthentication") == "no" and found.is_set("pubkeyauthentication"):
         what = f"PubkeyAuthentication no ({found.where('pubkeyauthentication')}) makes keys useless"
         fix = _own_setting("PubkeyAuthentication yes", account, found, host)
         return [Problem(what, "sshd takes no key at all", fix)]
+    lists = [chain.split(",") for chain in found.words("authenticationmethods") if chain != "any"]
     able = any(all(_can(method, host, found) for method in chain) for chain in lists)
     if not lists or able or not found.is_set("authenticationmethods"):
         return []
@@ -169,8 +157,22 @@ def _methods(account: Account, host: Host, found: Settings) -> list[Problem]:
         f"({found.where('authenticationmethods')}) makes a key alone useless"
     )
     why = "every list of methods wants something that is not there: a password, say"
-    command = _own_setting("AuthenticationMethods publickey", account, found, host)
-    return [_by_key_alone(what, why, account, command)]
+    profile = account.profile.name if account.profile else ""
+    choice = Choice(
+        f"to let the members of profile {profile} in by a key alone",
+        _own_setting("AuthenticationMethods publickey", account, found, host),
+    )
+    # It asks for less than the host does, so a person decides.
+    return [Problem(what, why, choices=(choice,), advice="or give each what is missing")]
+
+
+def _needs_its_key(account: Account, host: Host, found: Settings) -> bool:
+    """Return whether an account has a key, and no password that sshd takes."""
+    from ..jails.states import usable_password  # late: useradd waits for everything else
+
+    path = keyfile(account.name)
+    has_key = not host.is_dir(path) and bool(host.text(path).strip())
+    return has_key and not usable_password(host.shadow(account.name), found)
 
 
 def _own_setting(option: str, account: Account, found: Settings, host: Host) -> str:
@@ -188,43 +190,41 @@ def _own_setting(option: str, account: Account, found: Settings, host: Host) -> 
     return set_option(account.profile, option, host)
 
 
-def _by_key_alone(what: str, why: str, account: Account, command: str) -> Problem:
-    """Return a problem whose fix asks for less than the host does: a person decides that."""
-    profile = account.profile.name if account.profile else ""
-    choice = Choice(f"to let the members of profile {profile} in by a key alone", command)
-    return Problem(what, why, choices=(choice,), advice="or give each what is missing")
-
-
 def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
     """Return what shadow(5)'s dates forbid, by the rules of pam_unix (check_shadow_expiry)."""
     from ..jails.states import lacks_shadow  # late: useradd waits for everything else
 
     if not account.local:
         return []
-    shadow, today, name = host.shadow(account.name), int(time.time() // DAY), quote(account.name)
-    changed, maximum, expire = map(_day, (shadow.changed, shadow.maximum, shadow.expire))
+    if lacks_shadow(account, host, found):
+        what, command = f"{account.name} has no line in /etc/shadow", "usermod -p '*'"
+        why = "PAM refuses every login of it"
+        return [Problem(what, why, f"{command} {quote(account.name)}")]
+    shadow, today = host.shadow(account.name), int(time.time() // DAY)
+    expire = _day(shadow.expire)
     if 0 <= expire < today and host.origin(account.name).closed:
         return []  # done by us; see jails/closing.py
-    what = why = fix = ""
-    if lacks_shadow(account, host, found):
-        what = f"{account.name} has no line in /etc/shadow"
-        why, fix = "PAM refuses every login of it", f"usermod -p '*' {name}"
-    elif expire >= 0 and is_out(_date(expire), lambda: found.get("usepam") == "yes"):
+    if expire >= 0 and is_out(_date(expire), lambda: found.get("usepam") == "yes"):
         what = f"{account.name} is closed: it expired on {_date(expire)}"
-        choices = (Choice(_OPEN, f"usermod -e '' {name}"),)
+        choices = (Choice(_OPEN, f"usermod -e '' {quote(account.name)}"),)
         return [Problem(what, _CLOSED, severity="advice", choices=choices, hides=True)]
-    if found.get("usepam") != "yes":
-        if shadow.password.startswith("!"):
-            return [_locked(account, shadow)]
-    elif changed == 0:
+    if found.get("usepam") == "yes":
+        return _old_password(account, shadow, today)
+    return [_locked(account, shadow)] if shadow.password.startswith("!") else []
+
+
+def _old_password(account: Account, shadow: Shadow, today: int) -> list[Problem]:
+    """Return that a password is to be changed, for which PAM closes logins by key as well."""
+    changed, maximum, name = _day(shadow.changed), _day(shadow.maximum), quote(account.name)
+    if changed == 0:
         what = f"{account.name} must change its password first (chage -d 0)"
         why = "there is no terminal to do it, so that PAM closes key logins too"
-        fix = f"chage -d $(date +%F) {name}"
-    elif changed > 0 and maximum >= 0 and changed + maximum < today:
+        return [Problem(what, why, f"chage -d $(date +%F) {name}")]
+    if changed > 0 and maximum >= 0 and changed + maximum < today:
         since = _date(changed + maximum)
         what = f"the password of {account.name} is too old since {since} (chage -M {maximum})"
-        why, fix = "PAM closes key logins too", f"chage -M -1 {name}"
-    return [Problem(what, why, fix)] if what else []
+        return [Problem(what, "PAM closes key logins too", f"chage -M -1 {name}")]
+    return []
 
 
 def _locked(account: Account, shadow: Shadow) -> Problem:
@@ -246,6 +246,9 @@ def _day(field: str) -> int:
 
 
 def _date(day: int) -> str:
+    """Return a day as of `_day` as a date, or "never"."""
+    if day < 0:
+        return "never"
     return time.strftime("%Y-%m-%d", time.gmtime(day * DAY))
 
 
@@ -284,14 +287,10 @@ def _other_shell(what: str, account: Account, shells: Collection[str], host: Hos
 
 def _nologin(host: Host) -> list[Problem]:
     why = "it closes the host to everybody but root: nologin(5)"
+    there = [path for path in NOLOGIN if host.lstat(path) is not None]
+    label = "to open the host to everybody again"
     return [
-        Problem(
-            f"{path} is there",
-            why,
-            choices=(Choice("to open the host to everybody again", f"rm {path}"),),
-        )
-        for path in NOLOGIN
-        if host.lstat(path) is not None
+        Problem(f"{path} is there", why, choices=(Choice(label, f"rm {path}"),)) for path in there
     ]
 
 
@@ -369,11 +368,10 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
         Fact("account", "source", "/etc/passwd" if account.local else "name service"),
     ]
     if account.local:
-        expires = number(shadow.expire)
         kind = {"!": "locked", "*": "impossible", "": "empty"}.get(shadow.password[:1], "set")
         facts += [
             Fact("account", "password", kind),
-            Fact("account", "expires", "never" if expires is None else _date(expires)),
+            Fact("account", "expires", _date(_day(shadow.expire))),
         ]
     if found.get("usepam") == "yes":
         service = found.get("pamservicename") or "sshd"
