@@ -7,6 +7,7 @@ that deny logins as well.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from .. import (
@@ -88,18 +89,15 @@ def sshd_rules(config: Config, host: Host) -> list[str]:
     tests += [("ingroup", p.group, p) for p in config.profiles if p.group]
     lines: list[str] = []
     for test, names, profile in reversed(tests):
-        own = list(rules(profile.mounts)) if at_login(profile, host) else []
-        if own and lines:
-            own.append(f"session [success={len(lines)} default=ignore] pam_permit.so")
-        if own:
+        after = f"session [success={len(lines)} default=ignore]"
+        if at_login(profile, host):
+            own = [*rules(profile.mounts)]
+            if lines:
+                own.append(f"{after} pam_permit.so")
             skip = f"[success={len(own)} auth_err=ignore default={len(own)}]"
             lines = [f"session {skip} pam_succeed_if.so quiet user not{test} {names}", *own, *lines]
         elif lines:
-            lines.insert(
-                0,
-                f"session [success={len(lines)} default=ignore] "
-                f"pam_succeed_if.so quiet user {test} {names}",
-            )
+            lines.insert(0, f"{after} pam_succeed_if.so quiet user {test} {names}")
     return lines
 
 
@@ -113,8 +111,11 @@ def account_rules(config: Config, host: Host) -> list[str]:
 
     All of these go by the name that was typed, so that has to be the account's own; see `named`.
     """
-    lines = [denied(CLOSED)] if needs_rule(host) else []
-    lines += LIMITS if addresses.planned(host) else ()
+    lines = []
+    if needs_rule(host):
+        lines.append(denied(CLOSED))
+    if addresses.planned(host):
+        lines += LIMITS
     if not host.people.directory_services:
         return lines
     lines += named(config)
@@ -122,11 +123,9 @@ def account_rules(config: Config, host: Host) -> list[str]:
         tests = [f"service in {':'.join(SERVICES.values())}"]
     else:
         tests = [f"user ingroup {profile.group}" for profile in config.profiles if profile.group]
-    skips = [f"success={number}" for number in range(len(tests), 0, -1)]
-    pairs = zip(skips, tests, strict=True)
-    lines += [
-        f"account [{skip} default=ignore] pam_succeed_if.so quiet {test}" for skip, test in pairs
-    ]
+    for index, test in enumerate(tests):
+        skip = f"success={len(tests) - index}"
+        lines.append(f"account [{skip} default=ignore] pam_succeed_if.so quiet {test}")
     return [*lines, denied(GATE)]
 
 
@@ -168,24 +167,14 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     actions = _wanted(config, host)
     needing = [profile for profile in config.profiles if at_login(profile, host)]
     pending = [action for action in actions if action.pending(host, "")]
-    if not pending or not (needing or any(action.key[1] == SSHD for action in pending)):
+    in_stack = any(action.key[1] == SSHD for action in pending)
+    if not pending or not (needing or in_stack):
         return actions
     if not needing:
-        lines = _sshd_lines(config, host) and is_asked(host)
-        return [
-            *actions,
-            *(_proof(profile, host, actions, "none") for profile in config.profiles[:1] if lines),
-        ]
-    if effective(host, "root").get("usepam") != "yes":
-        why = "members of a directory service"
-        if needing[0].connections:
-            why = f"connections = {needing[0].connections}"
-        if needing[0].mounts == "session":
-            why = "mounts = session"
-        raise SftpJailError(
-            f"profile {needing[0].name}: {why} need PAM, and sshd runs with UsePAM no",
-            advice="set UsePAM yes: see sshd_config(5)",
-        )
+        if _sshd_lines(config, host) and is_asked(host):
+            actions += [_proof(profile, host, actions, "none") for profile in config.profiles[:1]]
+        return actions
+    _refuse_no_pam(needing[0], host)
     _refuse_stack(config, host)
     where = user_environment(host)
     if where:
@@ -194,6 +183,21 @@ def on_setup(host: Host, config: Config) -> list[Action]:
             advice="take user_readenv out",
         )
     return [*actions, *(_proof(profile, host, actions, profile.mounts) for profile in needing)]
+
+
+def _refuse_no_pam(profile: Profile, host: Host) -> None:
+    """Refuse a profile that needs PAM where sshd does not ask it."""
+    if effective(host, "root").get("usepam") == "yes":
+        return
+    why = "members of a directory service"
+    if profile.mounts == "session":
+        why = "mounts = session"
+    elif profile.connections:
+        why = f"connections = {profile.connections}"
+    raise SftpJailError(
+        f"profile {profile.name}: {why} need PAM, and sshd runs with UsePAM no",
+        advice="set UsePAM yes: see sshd_config(5)",
+    )
 
 
 def _refuse_stack(config: Config, host: Host) -> None:
@@ -262,9 +266,9 @@ def on_teardown(host: Host) -> list[Action]:
     lists: list[Action] = []
     for path, when in ((GATE, Phase.FILES), (CLOSED, Phase.OPENING)):
         names = host.tagged(path, Style.LINE)  # our file is removed with its last line
-        lists += [SetLines(path, name, (), Style.LINE, when=when) for name in names] or [
-            Remove(path)
-        ]
+        lists += [SetLines(path, name, (), Style.LINE, when=when) for name in names]
+        if not names:
+            lists.append(Remove(path))
     limited = [act for name in addresses.listed(host) for act in addresses.forget(name, host)]
     lists += limited or [Remove(ADDRESSES), Remove(LIMITED)]
     counted = [act for name in connections.listed(host) for act in connections.limit(name, 0, host)]
@@ -274,25 +278,27 @@ def on_teardown(host: Host) -> list[Action]:
 
 def _sshd_lines(config: Config, host: Host) -> tuple[str, ...]:
     """Return all our rules for the top of sshd's own stack."""
-    own = any(at_login(profile, host) and not service(profile, host) for profile in config.profiles)
-    return (*account_rules(config, host), *(sshd_rules(config, host) if own else ()))
+    lines = account_rules(config, host)
+    if any(at_login(profile, host) and not service(profile, host) for profile in config.profiles):
+        lines += sshd_rules(config, host)
+    return tuple(lines)
 
 
 def _in_place(profile: Profile, config: Config, host: Host) -> bool:
+    """Return whether PAM's files are as a profile needs them."""
     if profile.mounts == "session" and (host.text(NAMESPACE) != POLYDIR or not host.is_dir(TABLES)):
         return False
-    if service(profile, host) and host.text(f"/etc/pam.d/{service(profile, host)}") != service_file(
-        profile.mounts
-    ):
+    own = service(profile, host)
+    if own and host.text(f"/etc/pam.d/{own}") != service_file(profile.mounts):
         return False
-    # The rules about lists of accounts are not this profile's, and may wait for the next setup.
+    now = host.tagged(SSHD, Style.TOP).get(TAG, ())
+    return _of_profiles(now) == _of_profiles(_sshd_lines(config, host))
+
+
+def _of_profiles(lines: Iterable[str]) -> list[str]:
+    """Return the rules that profiles need; those about lists of accounts may wait for a setup."""
     lists = (denied(CLOSED), *LIMITS)
-    now, wanted = host.tagged(SSHD, Style.TOP).get(TAG, ()), _sshd_lines(config, host)
-    own, others = (
-        [rule for rule in found if rule not in lists and not is_about_names(rule)]
-        for found in (now, wanted)
-    )
-    return own == others
+    return [rule for rule in lines if rule not in lists and not is_about_names(rule)]
 
 
 @hookimpl
@@ -308,18 +314,16 @@ def on_user_create(account: Account, host: Host, config: Config) -> list[Action]
             "old or missing rules",
             "sftpjail setup",
         )
-    listed = (account.name,) if _by_directory(account, host) else ()
-    there = account.name in host.tagged(GATE, Style.LINE)
-    return [SetLines(GATE, account.name, listed, Style.LINE)] if listed or there else []
+    if _by_directory(account, host):
+        return [SetLines(GATE, account.name, (account.name,), Style.LINE)]
+    return on_user_remove(account, host)
 
 
 @hookimpl
 def on_user_remove(account: Account, host: Host) -> list[Action]:
-    return (
-        [SetLines(GATE, account.name, (), Style.LINE)]
-        if account.name in host.tagged(GATE, Style.LINE)
-        else []
-    )
+    if account.name not in host.tagged(GATE, Style.LINE):
+        return []
+    return [SetLines(GATE, account.name, (), Style.LINE)]
 
 
 def _rehearsed(account: Account, host: Host) -> str:
@@ -358,15 +362,9 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
     reason = _rehearsed(account, host)
     if not reason:
         return []
-    fix = "sftpjail setup && sftpjail apply"
-    return [
-        Problem(
-            f"PAM closes the sessions of {account.name}: {reason}",
-            "it shows all of a jail or nothing",
-            fix,
-            follows=True,
-        )
-    ]
+    what = f"PAM closes the sessions of {account.name}: {reason}"
+    why, fix = "it shows all of a jail or nothing", "sftpjail setup && sftpjail apply"
+    return [Problem(what, why, fix, follows=True)]
 
 
 def _unlimited(host: Host) -> list[Problem]:
@@ -414,7 +412,6 @@ def _asks_another(name: str, host: Host) -> Problem:
 def on_explain(account: Account, host: Host) -> list[Fact]:
     if account.profile is None or not at_login(account.profile, host):
         return []
-    where = (
-        f"/etc/pam.d/{service(account.profile, host)}" if service(account.profile, host) else SSHD
-    )
+    own = service(account.profile, host)
+    where = f"/etc/pam.d/{own}" if own else SSHD
     return [Fact("account", "at login", SCRIPT, where)]
