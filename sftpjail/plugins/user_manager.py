@@ -30,6 +30,9 @@ UNITS = (
     "/usr/lib/systemd/system",
 )
 CONTROL = ("/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient")
+_WHY = (
+    "systemd starts user managers for members, which run what they upload to ~/.config/systemd/user"
+)
 _RESETS = r"(?m)^\s*ExecCondition\s*=\s*$"
 
 
@@ -68,11 +71,9 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
         return []
     # An account that joins by this change may have got a manager since the facts were read.
     joins = bool(profile.group) and not host.in_group(account.name, profile.group)
-    return (
-        [Notify(SERVICE, "stop", always=True)]
-        if joins or host.jobs.has_manager(account.uid)
-        else []
-    )
+    if joins or host.jobs.has_manager(account.uid):
+        return [Notify(SERVICE, "stop", always=True)]
+    return []
 
 
 @hookimpl
@@ -96,13 +97,12 @@ def on_teardown() -> list[Action]:
 def on_check(account: Account | None, host: Host, config: Config) -> list[Problem]:
     if not host.which("systemctl"):
         return []
-    thorough = account is None or host.thorough
-    found = (
-        [replace(problem, severity="open") for problem in _not_in_force(host, config)]
-        if thorough
-        else []
-    )
-    return found if account is None else [*found, *_outside(account, host)]
+    problems = []
+    if account is None or host.thorough:
+        problems += _not_in_force(host, config)
+    if account is not None:
+        problems += _outside(account, host)
+    return [replace(problem, severity="open") for problem in problems]
 
 
 def _outside(account: Account, host: Host) -> list[Problem]:
@@ -111,63 +111,43 @@ def _outside(account: Account, host: Host) -> list[Problem]:
     if host.systemd and host.jobs.has_manager(account.uid):
         what = f"a user manager (systemd --user) of {name} runs on the host, outside of its jail"
         why = "it obeys the units in the account's home"
-        found.append(
-            Problem(what, why, f"systemctl stop user@{account.uid}.service", severity="open")
-        )
+        found.append(Problem(what, why, f"systemctl stop user@{account.uid}.service"))
     if host.jobs.lingers(name) and "linger" not in host.origin(name).kept:
-        fix = (
-            f"loginctl disable-linger {account.uid}"
-            if host.systemd
-            else f"rm {quote(f'{LINGER}/{name}')}"
-        )
         what = f"{name} lingers: systemd is to start its user manager at boot"
-        found.append(
-            Problem(
-                what, "only the drop-in of user@.service keeps it from that", fix, severity="open"
-            )
-        )
+        why = "only the drop-in of user@.service keeps it from that"
+        fix = f"rm {quote(f'{LINGER}/{name}')}"
+        if host.systemd:
+            fix = f"loginctl disable-linger {account.uid}"
+        found.append(Problem(what, why, fix))
     return found
 
 
 def _not_in_force(host: Host, config: Config) -> list[Problem]:
     """Return why systemd would start a user manager for a member, such as an outdated drop-in."""
-    why = (
-        "systemd starts user managers for members, "
-        "which run what they upload to ~/.config/systemd/user"
-    )
     if _masked(host):
-        return [
-            Problem(
-                f"{DROPIN} is a symbolic link, so that it is masked",
-                why,
-                f"rm {DROPIN} && sftpjail setup",
-            )
-        ]
+        what = f"{DROPIN} is a symbolic link, so that it is masked"
+        return [Problem(what, _WHY, f"rm {DROPIN} && sftpjail setup")]
     text = dropin(config)
     if host.text(DROPIN) != text:
+        if not jailed(config, host):
+            return []
         state = "is missing" if host.lstat(DROPIN) is None else "is not as configured"
-        return [Problem(f"{DROPIN} {state}", why, "sftpjail setup")] if jailed(config, host) else []
+        return [Problem(f"{DROPIN} {state}", _WHY, "sftpjail setup")]
     if not host.systemd:
         return []
     uids = _to_ask(host, config)
     units = [f"user@{uid}.service" for uid in uids]
-    shown = ("ExecCondition", "NeedDaemonReload", "DropInPaths", "LoadState")
-    answer = host.ask(["systemctl", "show", *(f"--property={name}" for name in shown), *units])
+    properties = ("ExecCondition", "NeedDaemonReload", "DropInPaths", "LoadState")
+    options = (f"--property={name}" for name in properties)
+    answer = host.ask(["systemctl", "show", *options, *units])
     parts = answer.out.strip().split("\n\n")
     if answer.code != 0 or len(parts) != len(units):
-        return [
-            Problem(
-                f"systemd does not say whether {DROPIN} is in force: {answer.words}",
-                why,
-                look_at("systemctl status"),
-            )
-        ]
-    wrong = [
-        (unit, part)
-        for uid, unit, part in zip(uids, units, parts, strict=True)
-        if _starts(part, text, uid)
-    ]
-    return [_blame(*wrong[0], host, why)] if wrong else []
+        what = f"systemd does not say whether {DROPIN} is in force: {answer.words}"
+        return [Problem(what, _WHY, look_at("systemctl status"))]
+    for uid, unit, part in zip(uids, units, parts, strict=True):
+        if _starts(part, text, uid):
+            return [_blame(unit, part, host)]
+    return []
 
 
 def _starts(shown: str, text: str, uid: int) -> bool:
@@ -180,40 +160,37 @@ def _to_ask(host: Host, config: Config) -> list[int]:
 
     One represents all members that have no drop-in of their own.
     """
-    members = [account.uid for account in jailed(config, host).values() if account.uid != 0]
     names = {name for directory in (*UNITS, *CONTROL) for name in host.listdir(directory)}
-    own = [
-        uid for uid in members if f"user@{uid}.service.d" in names or f"user@{uid}.service" in names
-    ]
-    usual = next((uid for uid in members if uid not in own), NOBODY)
-    return [usual, *sorted(set(own))]
+    usual, own = NOBODY, set()
+    for account in jailed(config, host).values():
+        unit = f"user@{account.uid}.service"
+        if account.uid == 0:
+            continue
+        if unit in names or f"{unit}.d" in names:
+            own.add(account.uid)
+        elif usual == NOBODY:
+            usual = account.uid
+    return [usual, *sorted(own)]
 
 
-def _blame(unit: str, shown: str, host: Host, why: str) -> Problem:
+def _blame(unit: str, shown: str, host: Host) -> Problem:
     """Return why the drop-in is not in force: it is not loaded, or another one overrides it."""
-    directories = (
-        *(f"{directory}/{unit}.d" for directory in (*CONTROL, *UNITS)),
-        *(f"{f}/user@.service.d" for f in CONTROL),
-    )
-    rivals = [
-        path
-        for directory in directories
-        if host.lstat(path := f"{directory}/{posixpath.basename(DROPIN)}")
-    ]
-    if rivals:
-        move = fixes.move(rivals[0], f"{rivals[0]}.off", host)
+    name = posixpath.basename(DROPIN)
+    rivals = [f"{directory}/{unit}.d/{name}" for directory in (*CONTROL, *UNITS)]
+    rivals += [f"{directory}/user@.service.d/{name}" for directory in CONTROL]
+    rival = next((path for path in rivals if host.lstat(path)), "")
+    if rival:
+        move = fixes.move(rival, f"{rival}.off", host)
         fix = move and f"{move} && systemctl daemon-reload"
-        return Problem(f"{rivals[0]} takes the place of {DROPIN} for {unit}", why, fix)
-    paths = next(
-        (line.partition("=")[2] for line in shown.split("\n") if line.startswith("DropInPaths=")),
-        "",
-    ).split()
+        return Problem(f"{rival} takes the place of {DROPIN} for {unit}", _WHY, fix)
+    said = re.search(r"(?m)^DropInPaths=(.*)", shown)
+    paths = said[1].split() if said else []
     later = paths[paths.index(DROPIN) + 1 :] if DROPIN in paths else []
     resets = [path for path in later if re.search(_RESETS, host.text(path))]
     if "NeedDaemonReload=yes" in shown or not resets:
         what = f"systemd has not read {DROPIN}: it is not in force for {unit}"
-        return Problem(what, why, "systemctl daemon-reload")
-    return Problem(f"{resets[0]} takes {DROPIN} back for {unit}", why, _without_reset(resets))
+        return Problem(what, _WHY, "systemctl daemon-reload")
+    return Problem(f"{resets[0]} takes {DROPIN} back for {unit}", _WHY, _without_reset(resets))
 
 
 def _without_reset(paths: Sequence[str]) -> str:
@@ -228,20 +205,11 @@ def _without_reset(paths: Sequence[str]) -> str:
 def on_explain(account: Account, host: Host, config: Config) -> list[Fact]:
     if account.profile is None or not host.which("systemctl"):
         return []
+    bad = True
     if host.systemd and host.jobs.has_manager(account.uid):
-        return [
-            Fact(
-                "account",
-                "user manager",
-                "runs on the host",
-                f"user@{account.uid}.service",
-                bad=True,
-            )
-        ]
-    if host.text(DROPIN) != dropin(config) or _not_in_force(host, config):
-        return [
-            Fact(
-                "account", "user manager", "would be started", f"{DROPIN} is not in force", bad=True
-            )
-        ]
-    return [Fact("account", "user manager", "none: systemd refuses it", DROPIN)]
+        value, note = "runs on the host", f"user@{account.uid}.service"
+    elif host.text(DROPIN) != dropin(config) or _not_in_force(host, config):
+        value, note = "would be started", f"{DROPIN} is not in force"
+    else:
+        value, note, bad = "none: systemd refuses it", DROPIN, False
+    return [Fact("account", "user manager", value, note, bad)]
