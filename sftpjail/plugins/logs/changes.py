@@ -39,6 +39,22 @@ RULES = {
 TESTS = {"rsyslog": ("-N1",), "syslog-ng": ("--syntax-only", "--no-caps")}
 
 
+# What gives a daemon the socket of the jails, where systemd has none for them.
+_RSYSLOG_SOCKET = (
+    'ruleset(name="sftpjail") {\n'
+    "    set $.sftpjail_uid = $!uid;\n"
+    "    set $.sftpjail_pid = $!pid;\n"
+    "    call RSYSLOG_DefaultRuleset\n"
+    "}\n"
+    f'input(type="imuxsock" Socket="{SHARED}/log" CreatePath="on" Annotate="on"'
+    ' ParseTrusted="on" ruleset="sftpjail")\n'
+)
+_SYSLOG_NG_SOCKET = (
+    f'source s_sftpjail {{ unix-dgram("{SHARED}/log" create-dirs(yes) perm(0666)); }};\n'
+    "log { source(s_sftpjail); };\n"
+)
+
+
 def socket_of(host: Host, config: Config) -> str:
     """Return the socket that is mounted in jails, or ""."""
     if backend(host, config) == "none":
@@ -53,21 +69,13 @@ def rsyslog_rule(host: Host, config: Config) -> str:
     mmjsonparse store values there too, so ours are copied before other rules see the message. The
     uid precedes everything that a process can send; if it is unknown, `uid=` is empty.
     """
-    own = (
-        'ruleset(name="sftpjail") {\n'
-        "    set $.sftpjail_uid = $!uid;\n"
-        "    set $.sftpjail_pid = $!pid;\n"
-        "    call RSYSLOG_DefaultRuleset\n"
-        "}\n"
-        f'input(type="imuxsock" Socket="{SHARED}/log" CreatePath="on" Annotate="on"'
-        ' ParseTrusted="on" ruleset="sftpjail")\n'
-    )
+    own = "" if host.systemd else _RSYSLOG_SOCKET
     return (
         "# Made by `sftpjail setup`; changes here are lost.\n"
         'template(name="sftpjail" type="string" string="%timegenerated:::date-rfc3339% %hostname%'
         " uid=%$.sftpjail_uid% internal-sftp[%$.sftpjail_pid%]:"
         '%msg:::sp-if-no-1st-sp%%msg:::drop-last-lf%\\n")\n'
-        f'{"" if host.systemd else own}if $programname == "internal-sftp" then {{\n'
+        f'{own}if $programname == "internal-sftp" then {{\n'
         '    if $.sftpjail_uid == "" then { set $.sftpjail_pid = $procid; }\n'
         f'    action(type="omfile" file="{config.logs.file}"'
         ' fileOwner="root" fileGroup="adm" fileCreateMode="0640"\n'
@@ -83,12 +91,7 @@ def syslog_ng_rule(host: Host, config: Config) -> str:
     socket have the sender's `.unix.uid`, those from the journal `.journald._UID`. Newlines in a
     message are replaced, since a sender could forge lines with them.
     """
-    own = (
-        ""
-        if host.systemd
-        else f'source s_sftpjail {{ unix-dgram("{SHARED}/log" create-dirs(yes) perm(0666)); }};\n'
-        "log { source(s_sftpjail); };\n"
-    )
+    own = "" if host.systemd else _SYSLOG_NG_SOCKET
     return (
         "# Made by `sftpjail setup`; changes here are lost.\n"
         f'{own}filter f_sftpjail {{ program("^internal-sftp$" type("pcre")); }};\n'
@@ -114,34 +117,32 @@ def logrotate(host: Host, config: Config) -> str:
     if re.search(rf"(?m)^{re.escape(config.logs.file)}\s", installed):
         return ""
     rule = re.sub(rf"(?m)^{re.escape(Logs.file)}(?=\s)", config.logs.file, installed)
-    return (
-        f"# Made by `sftpjail setup` from {LOGROTATE}; changes here are lost.\n{rule}"
-        if rule != installed
-        else ""
-    )
+    if rule == installed:
+        return ""
+    return f"# Made by `sftpjail setup` from {LOGROTATE}; changes here are lost.\n{rule}"
 
 
 @hookimpl
 def on_setup(host: Host, config: Config) -> list[Action]:
     name = backend(host, config)
     actions: list[Action] = [Remove(path) for other, path in RULES.items() if other != name]
-    rotation = logrotate(host, config) if name in RULES else ""
-    actions.append(WriteFile(ROTATED, rotation) if rotation else Remove(ROTATED))
     if name not in RULES:
-        return actions
-    rule = rsyslog_rule(host, config) if name == "rsyslog" else syslog_ng_rule(host, config)
-    if not host.is_dir(posixpath.dirname(RULES[name])):
+        return [*actions, Remove(ROTATED)]
+    path = RULES[name]
+    if not host.is_dir(posixpath.dirname(path)):
         raise SftpJailError(
-            f"{posixpath.dirname(RULES[name])} is missing: {name} is only partly installed"
+            f"{posixpath.dirname(path)} is missing: {name} is only partly installed"
         )
+    rotation = logrotate(host, config)
+    actions.append(WriteFile(ROTATED, rotation) if rotation else Remove(ROTATED))
     if not host.systemd:
         actions.append(MakeDir(SHARED))
-    path = RULES[name]
-    program = host.which(PROGRAMS[name])
+    write_rule = {"rsyslog": rsyslog_rule, "syslog-ng": syslog_ng_rule}[name]
+    test = (host.which(PROGRAMS[name]), *TESTS[name])
     return [
         *actions,
-        WriteFile(path, rule),
-        Check((program, *TESTS[name]), f"{name} must accept the rule", candidate=(path,)),
+        WriteFile(path, write_rule(host, config)),
+        Check(test, f"{name} must accept the rule", candidate=(path,)),
         Notify(name, "restart", required=True),
     ]
 
@@ -166,12 +167,9 @@ def on_jail_binds(account: Account, host: Host, config: Config) -> list[Bind]:
         return []  # a socket there is the administrator's
     if not source or (profile and profile.in_home and not host.is_dir(account.home)):
         return []  # useradd without -m
-    if source == JOURNAL:
-        after = ("x-systemd.after=systemd-journald-dev-log.socket",)
-        target = f"{account.jail}/dev/log"
-        return (
-            [Bind(source, target, role="log", options=(*MOUNT_OPTIONS, *after))]
-            if host.lstat(source)
-            else []
-        )
-    return [Bind(SHARED, f"{account.jail}/dev", role="log")] if host.is_dir(SHARED) else []
+    if source == JOURNAL and host.lstat(JOURNAL):
+        options = (*MOUNT_OPTIONS, "x-systemd.after=systemd-journald-dev-log.socket")
+        return [Bind(JOURNAL, f"{account.jail}/dev/log", role="log", options=options)]
+    if source != JOURNAL and host.is_dir(SHARED):
+        return [Bind(SHARED, f"{account.jail}/dev", role="log")]
+    return []

@@ -23,9 +23,10 @@ def _restart(name: str, host: Host) -> str:
         return f"systemctl restart {name}"
     if host.lstat(f"/etc/init.d/{name}"):
         return f"service {name} restart"
-    pid = host.running(name)
-    stop = f"kill {pid} && while kill -0 {pid} 2>/dev/null; do sleep 0.1; done; " if pid else ""
-    return stop + host.which(PROGRAMS[name])
+    start, pid = host.which(PROGRAMS[name]), host.running(name)
+    if not pid:
+        return start
+    return f"kill {pid} && while kill -0 {pid} 2>/dev/null; do sleep 0.1; done; {start}"
 
 
 def _runs(name: str, host: Host) -> bool:
@@ -35,21 +36,22 @@ def _runs(name: str, host: Host) -> bool:
 
 
 def _daemon(name: str, host: Host, config: Config) -> list[Problem]:
+    """Return that a log daemon does not run, or writes into a file that was deleted."""
     file = config.logs.file
     if not _runs(name, host):
-        return [
-            Problem(f"{name} does not run", f"nothing is written to {file}", _restart(name, host))
-        ]
+        what, why = f"{name} does not run", f"nothing is written to {file}"
+        return [Problem(what, why, _restart(name, host))]
     pid = host.daemons.writes_deleted(file)
     if pid is None or host.lstat(file) is not None:
         return []
-    reopen = f"systemctl kill -s HUP {name}" if host.systemd else f"kill -HUP {pid}"
-    fix = "syslog-ng-ctl reopen" if name == "syslog-ng" else reopen
-    return [
-        Problem(
-            f"{file} was deleted, and {name} goes on writing into it", "nobody can read that", fix
-        )
-    ]
+    if name == "syslog-ng":
+        fix = "syslog-ng-ctl reopen"
+    elif host.systemd:
+        fix = f"systemctl kill -s HUP {name}"
+    else:
+        fix = f"kill -HUP {pid}"
+    what = f"{file} was deleted, and {name} goes on writing into it"
+    return [Problem(what, "nobody can read that", fix)]
 
 
 def _dropped(name: str, host: Host, config: Config) -> list[Problem]:
@@ -93,20 +95,10 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
 
 def _of_account(account: Account, name: str, host: Host, config: Config) -> list[Problem]:
     """Return why what an account does is not logged."""
-    path, source, why = (
-        _seen(account, host),
-        socket_of(host, config),
-        "nothing the account does is logged",
-    )
-    binds = [bind for bind in host.binds(account.name) if bind.role == "log"]
-    bound = bool(binds)
-    if (
-        host.listens(path)
-        or any(bind.kept == "fstab" and host.mount_at(bind.target) is None for bind in binds)
-        or not host.is_dir(account.jail)
-        or (bound and not host.is_dir(posixpath.dirname(path)))
-    ):
-        return []  # missing or hidden mounts are reported as such
+    path, source = _seen(account, host), socket_of(host, config)
+    if host.listens(path) or not host.is_dir(account.jail) or _lacks_mount(account, path, host):
+        return []
+    why = "nothing the account does is logged"
     if host.listens(source):
         point = path if host.mount_at(path) else posixpath.dirname(path)
         fix = "sftpjail apply"
@@ -114,19 +106,22 @@ def _of_account(account: Account, name: str, host: Host, config: Config) -> list
             fix = fixes.on(point, host, "umount {}", "sftpjail apply")
         lost = "is a socket that nobody reads any more" if host.lstat(path) else "is not there"
         return [Problem(f"{path} {lost}", why, fix)]
-    if name in RULES and host.lstat(RULES[name]) is None:
-        return [
-            Problem(
-                f"{name} has no rule for jails, {RULES[name]}",
-                why,
-                f"sftpjail setup && {_restart(name, host)}",
-            )
-        ]
     if name not in RULES:
-        return [
-            Problem(f"nobody reads from {source}", why, "systemctl restart systemd-journald.socket")
-        ]
-    return [Problem(f"{name} does not read from {source}", why, _restart(name, host))]
+        fix = "systemctl restart systemd-journald.socket"
+        return [Problem(f"nobody reads from {source}", why, fix)]
+    restart = _restart(name, host)
+    if host.lstat(RULES[name]) is None:
+        what = f"{name} has no rule for jails, {RULES[name]}"
+        return [Problem(what, why, f"sftpjail setup && {restart}")]
+    return [Problem(f"{name} does not read from {source}", why, restart)]
+
+
+def _lacks_mount(account: Account, path: str, host: Host) -> bool:
+    """Return whether the mount of a jail's socket is missing or hidden: it is reported as such."""
+    binds = [bind for bind in host.binds(account.name) if bind.role == "log"]
+    if any(bind.kept == "fstab" and host.mount_at(bind.target) is None for bind in binds):
+        return True
+    return bool(binds) and not host.is_dir(posixpath.dirname(path))
 
 
 def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
@@ -134,14 +129,12 @@ def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
     if account.profile is None or name == "none":
         return [Fact("log", "backend", name)]
     read = host.listens(_seen(account, host))
-    return [
-        Fact("log", "backend", name, f"level {config.logs.level}, facility {config.logs.facility}"),
-        Fact(
-            "log",
-            "socket",
-            f"{account.jail}/dev/log",
-            f"{name} reads from it" if read else "nobody reads from it",
-            not read,
-        ),
-        *([Fact("log", "file", config.logs.file)] if name in RULES else []),
+    note = f"{name} reads from it" if read else "nobody reads from it"
+    level = f"level {config.logs.level}, facility {config.logs.facility}"
+    facts = [
+        Fact("log", "backend", name, level),
+        Fact("log", "socket", f"{account.jail}/dev/log", note, not read),
     ]
+    if name in RULES:
+        facts.append(Fact("log", "file", config.logs.file))
+    return facts
