@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from shlex import quote
 
 from .. import (
@@ -78,16 +79,12 @@ def _hidden(group: str, host: Host) -> bool:
 def on_teardown(host: Host, config: Config) -> list[Action]:
     from ..jails import keeping  # late: useradd waits
 
-    ours = (
-        name.removeprefix("group:") for name in host.origin("").made if name.startswith("group:")
-    )
     # Without its Match block, a jailed account would have an ordinary login.
-    closed = [
-        action for account in jailed(config, host).values() for action in _closed(account, host)
-    ]
-    kept = [action for name in keeping.listed(host) for action in keeping.mark(name, False, host)]
-    groups = [SetGroup(name, present=False) for name in ours]
-    return [*groups, *closed, *kept]
+    closed = (_closed(account, host) for account in jailed(config, host).values())
+    kept = (keeping.mark(name, False, host) for name in keeping.listed(host))
+    made = (name.partition(":") for name in host.origin("").made)
+    groups = [SetGroup(name, present=False) for kind, _, name in made if kind == "group"]
+    return [*groups, *chain.from_iterable(closed), *chain.from_iterable(kept)]
 
 
 def _closed(account: Account, host: Host) -> list[Action]:
@@ -204,20 +201,31 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
     opened += _unlimited(account, host)
     if not account.local:
         return opened
-    groups = [group for p in config.profiles if p.group and (group := host.group(p.group))]
+    named = (host.group(profile.group) for profile in config.profiles if profile.group)
+    groups = [group for group in named if group]
     _refuse_to_stay(account, groups, host)
-    was = host.origin(account.name).was
-    # An account that never had another home keeps its files in the jail.
-    now = host.account(account.name)
-    within = profile.home == "inside" and now is not None and now.home == f"/{profile.files}"
-    old = was.get("home", account.files if within else None)
-    before = SetAccount(account.name, was.get("shell"), old, expire=was.get("expire"))
-    actions: list[Action] = [before] if before.fields() else []
+    actions: list[Action] = []
+    before = _before(account, host)
+    if before.fields():
+        actions.append(before)
     actions += opened
     member_of = tuple(group.name for group in groups if host.in_group(account.name, group.name))
     if member_of:  # all groups, or sshd would jail it by another profile
         actions.append(SetAccount(account.name, remove_groups=member_of))
     return actions
+
+
+def _before(account: Account, host: Host) -> SetAccount:
+    """Return the action that restores what an account was before its jail.
+
+    One that never had another home than that of `home = inside` keeps its files in the jail.
+    """
+    was, now, profile = host.origin(account.name).was, host.account(account.name), account.profile
+    assert profile is not None
+    home = was.get("home")
+    if home is None and profile.home == "inside" and now and now.home == f"/{profile.files}":
+        home = account.files
+    return SetAccount(account.name, was.get("shell"), home, expire=was.get("expire"))
 
 
 def _unlimited(account: Account, host: Host) -> list[Action]:
@@ -265,19 +273,13 @@ def _refuse_foreign_home(account: Account, host: Host) -> None:
 def _refuse_disabled(account: Account, host: Host) -> None:
     """Refuse to make an ordinary account of one that an administrator has disabled."""
     if account.exists and is_disabled(account, host):
-        name = quote(account.name)
+        name, remove = quote(account.name), "sftpjail remove"
         raise SftpJailError(
             f"{account.name} is disabled ({reason(account, host)}), "
             "and would be let in as an ordinary account",
             choices=(
-                (
-                    "to let it in outside of a jail",
-                    f"sftpjail enable {name} && sftpjail remove {name}",
-                ),
-                (
-                    "to delete the account; its files stay",
-                    f"sftpjail remove --delete-account {name}",
-                ),
+                ("to let it in outside of a jail", f"sftpjail enable {name} && {remove} {name}"),
+                ("to delete the account; its files stay", f"{remove} --delete-account {name}"),
             ),
         )
 
@@ -377,7 +379,9 @@ def _shut(account: Account, host: Host) -> list[Problem]:
         return []  # as wanted; or the reason why its jail cannot be made is reported instead
     name = quote(account.name)
     what = f"{account.name} is closed: {reason(account, host)}"
-    why = f"by {closed.by}" if closed else "no record says why"
+    why = "no record says why"
+    if closed:
+        why = f"by {closed.by}"
     if account.name in host.tagged(CLOSED, Style.LINE):
         command = f"sed -i '/^{basic(account.name)}$/d' {CLOSED}"
     elif closed:
@@ -395,8 +399,10 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     facts = _address_facts(account, host)
     if closed and is_disabled(account, host):
         return [*facts, Fact("account", "disabled", why, period(closed), True)]
-    by = f"by {closed.by}" if closed and why else ""
-    return [*facts, Fact("account", "closed", why, by, True)] if why else facts
+    if why:
+        by = f"by {closed.by}" if closed else ""
+        facts.append(Fact("account", "closed", why, by, True))
+    return facts
 
 
 def _address_facts(account: Account, host: Host) -> list[Fact]:
@@ -404,8 +410,11 @@ def _address_facts(account: Account, host: Host) -> list[Fact]:
 
     own = of_addresses.listed(host).get(account.name, ())
     profile, most = account.profile, connections.allowed(account, host)
-    facts = [Fact("account", "sessions at once", str(most))] if most else []
-    facts += [Fact("account", "let in from", " ".join(own), ADDRESSES)] if own else []
+    facts = []
+    if most:
+        facts.append(Fact("account", "sessions at once", str(most)))
+    if own:
+        facts.append(Fact("account", "let in from", " ".join(own), ADDRESSES))
     if profile and profile.addresses:
         note = f"profile {profile.name}"
         facts.append(Fact("account", "let in from", " ".join(profile.addresses), note))

@@ -84,20 +84,24 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     actions: list[Action] = []
     for now, before in aside.items():
         if host.lstat(before) is not None:
-            move = fixes.move(before, f"{now}.later", host)
-            if inside(before, "/var/spool"):
-                # crontab(1) and at(1) let users create files here, but no links.
-                move = f"mv -nT {quote(before)} {quote(now + '.later')}"
-            raise SftpJailError(
-                f"{before} is in the way of the one from before the jail of {account.name}, {now}",
-                f"{move} && sftpjail remove {quote(account.name)}"
-                if move
-                else fixes.advice(before, host),
-            )
+            raise _in_the_way(account, before, now, host)
         actions.append(Rename(now, before))
     if any(posixpath.basename(now).startswith("linger-") for now in aside) and host.systemd:
         actions += _manager(account, host)
     return [*actions, Remove(directory)]
+
+
+def _in_the_way(account: Account, before: str, now: str, host: Host) -> SftpJailError:
+    """Return the error that something has the name that what was put aside is to get again."""
+    move = fixes.move(before, f"{now}.later", host)
+    if inside(before, "/var/spool"):
+        # crontab(1) and at(1) let users create files here, but no links.
+        move = f"mv -nT {quote(before)} {quote(now + '.later')}"
+    fix = f"{move} && sftpjail remove {quote(account.name)}"
+    if not move:
+        fix = fixes.advice(before, host)
+    what = f"{before} is in the way of the one from before the jail of {account.name}, {now}"
+    return SftpJailError(what, fix)
 
 
 def _manager(account: Account, host: Host) -> list[Action]:

@@ -87,8 +87,8 @@ def on_setup(host: Host, config: Config) -> list[Action]:
 
 
 def _wanted(config: Config) -> tuple[str, ...]:
-    metrics = (METRICS,) if config.metrics.file else ()
-    return (*UNITS, *metrics, *((WATCH,) if config.events.user else ()))
+    optional = {METRICS: config.metrics.file, WATCH: config.events.user}
+    return (*UNITS, *(unit for unit, setting in optional.items() if setting))
 
 
 def _given_up(host: Host, file: str = "") -> list[Action]:
@@ -119,10 +119,12 @@ def _units(host: Host, units: Iterable[str], want: bool = True) -> list[Action]:
     Like systemctl(1), leave masked units alone.
     """
     systemctl = host.which("systemctl")
+    if not systemctl:
+        return []
     now = ("--now",) if host.systemd and not host.daemons.forbids("sftpjail", "start") else ()
     on, off = ((systemctl, verb, "--quiet", *now) for verb in ("enable", "disable"))
     actions: list[Action] = []
-    for unit in units if systemctl else ():
+    for unit in units:
         why = _WHY.get(unit, "jails for accounts that come by no hook")
         link = f"/etc/systemd/system/{WANTS[unit]}/{unit}"
         enabled = host.lstat(link) is not None
@@ -191,14 +193,15 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
     if account is not None:
         return []
     if not host.systemd:
-        return [] if not config.events.user or _is_watching(host) else [_UNWATCHED]
+        return [_UNWATCHED] if config.events.user and not _is_watching(host) else []
     units = [unit for unit in _wanted(config) if _installed(unit, host) and not _masked(unit, host)]
     asleep = [
         unit for unit in units if host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0
     ]
     if not asleep:
         return []
-    what = f"{' and '.join(asleep)} {'does' if len(asleep) == 1 else 'do'} not run"
+    verb = "does" if len(asleep) == 1 else "do"
+    what = f"{' and '.join(asleep)} {verb} not run"
     other = "members of a group that come by no hook get no jail"
     whys = dict.fromkeys(_ASLEEP.get(unit, other) for unit in asleep)
     return [Problem(what, ", and ".join(whys), f"systemctl start {' '.join(asleep)}")]

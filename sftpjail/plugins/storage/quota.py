@@ -11,9 +11,9 @@ from ...paths import QUOTAS
 
 
 def on_user_create(account: Account, new: bool, host: Host) -> list[Action]:
-    by_profile = quota.own(account.name, host) is None
-    size = quota.wanted(account, host)
-    kept = [] if not by_profile else quota.store(account.name, size or None, True, host)
+    size, kept = quota.wanted(account, host), []
+    if quota.own(account.name, host) is None:
+        kept = quota.store(account.name, size or None, True, host)
     try:
         return [*kept, *quota.enforced(account, size, host)]
     except SftpJailError:
@@ -23,12 +23,13 @@ def on_user_create(account: Account, new: bool, host: Host) -> list[Action]:
 
 
 def on_user_quota(account: Account, size: int | None, host: Host) -> list[Action]:
-    profile = account.profile.quota if account.profile else 0
-    by_profile = size is None
-    limit = profile if size is None else size
-    if by_profile and not limit and not quota.is_listed(account.name, host):
+    if size is not None:
+        kept = quota.store(account.name, size, False, host)
+        return [*kept, *quota.enforced(account, size, host)]
+    limit = account.profile.quota if account.profile else 0
+    if not limit and not quota.is_listed(account.name, host):
         return []  # what an administrator has set there is not ours
-    kept = quota.store(account.name, limit or (None if by_profile else 0), by_profile, host)
+    kept = quota.store(account.name, limit or None, True, host)
     return [*kept, *quota.enforced(account, limit, host)]
 
 
@@ -36,7 +37,7 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     if deleted and account.exists:  # userdel may still refuse
         return []
     kept = quota.store(account.name, None, True, host)
-    return [*kept, *(quota.enforced(account, 0, host) if account.exists else [])]
+    return kept + quota.enforced(account, 0, host) if account.exists else kept
 
 
 def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
@@ -45,8 +46,10 @@ def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
         return []
     words = [line.split(" ", 2) for line in lines]
     moved = tuple(f"user {account.name} {rest}" for _, _, rest in words)
-    gone = [] if host.account(old) else [SetLines(QUOTAS, old, (), Style.USER)]
-    return [SetLines(QUOTAS, account.name, moved, Style.USER), *gone]
+    actions: list[Action] = [SetLines(QUOTAS, account.name, moved, Style.USER)]
+    if host.account(old) is None:
+        actions.append(SetLines(QUOTAS, old, (), Style.USER))
+    return actions
 
 
 def on_teardown(host: Host) -> list[Action]:

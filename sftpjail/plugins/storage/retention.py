@@ -6,7 +6,7 @@ from shlex import quote
 
 from ... import Account, Bind, Fact, Problem, Remove, SftpJailError
 from ...actions import Action
-from ...escapes import Choice
+from ...escapes import Choice, counted
 from ...formats.retention import ages_of, setting
 from ...formats.tagged_lines import Style
 from ...host import Host
@@ -121,10 +121,12 @@ def _of(account: Account, directory: str, days: int, host: Host) -> Problem | No
     count, whole = retention.old_files(account, directory, days, host)
     if not count:
         return None
-    number = f"{'' if whole else 'at least '}{count} file{'s' * (count != 1)}"
+    number, verb = counted(count, "file"), "is" if count == 1 else "are"
+    if not whole:
+        number = f"at least {number}"
     return Problem(
-        f"{number} of {account.name} in {directory} {'are' if count != 1 else 'is'} older than "
-        f"{days} days and will be deleted",
+        f"{number} of {account.name} in {directory} {verb} older than {days} days and will be "
+        "deleted",
         "by systemd-tmpfiles-clean.timer, as --retention says",
         severity="advice",
         choices=(Choice("to keep all files there", end),),
