@@ -14,6 +14,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import chain
 
 from ..formats import account_files
 from ..formats.account_files import Entries
@@ -215,10 +216,10 @@ class People:
     def owner_name(self, path: str) -> str:
         """Return the local account, other than root, that owns PATH, or ""."""
         found = self.files.lstat(path)
-        uid = found.st_uid if found else 0
-        return next(
-            (name for name, account in self.accounts.items() if uid and account.uid == uid), ""
-        )
+        if found is None or found.st_uid == 0:
+            return ""
+        owners = (name for name, one in self.accounts.items() if one.uid == found.st_uid)
+        return next(owners, "")
 
     def is_leaving(self, name: str) -> bool:
         """Return whether userdel(8) is deleting the account now.
@@ -239,9 +240,10 @@ class People:
         former account with the same name.
         """
         arrival = self._arriving.get(name)
-        if arrival or self.records.uid_of(name) >= 0:
-            return arrival.pid if arrival else None
-        return self._new.get(name)
+        if arrival:
+            return arrival.pid
+        is_known = self.records.uid_of(name) >= 0
+        return None if is_known else self._new.get(name)
 
     @cached_property
     def _arriving(self) -> Mapping[str, arrivals.Arrival]:
@@ -264,12 +266,11 @@ class People:
         return self.group(name) is None and self._unanswered("group", name)
 
     def _unanswered(self, database: str, name: str) -> bool:
-        services = () if self.files.root else self.directory_services
-        asked = (
-            self.programs.ask([sys.executable, "-I", "-c", _LOOK_UP, database, service, name])
-            for service in services
-        )
-        return any(answer.code != 0 for answer in asked)
+        if self.files.root:
+            return False
+        look_up = [sys.executable, "-I", "-c", _LOOK_UP, database]
+        services = self.directory_services
+        return any(self.programs.ask([*look_up, one, name]).code != 0 for one in services)
 
     def is_gone(self, name: str) -> bool:
         """Return whether the account certainly does not exist."""
@@ -289,9 +290,10 @@ class People:
 
     def group_of(self, gid: int) -> str | None:
         """Return the name of a group, local or from NSS; None where nobody says."""
-        local = self._by_gid.get(gid)
-        if local or self.files.root:
-            return local[0].name if local else None
+        if local := self._by_gid.get(gid):
+            return local[0].name
+        if self.files.root:
+            return None
         try:
             return grp.getgrgid(gid).gr_name
         except (KeyError, OverflowError):
@@ -332,8 +334,9 @@ class People:
             self._joined[name] = found
             with contextlib.suppress(KeyError):
                 entry = grp.getgrnam(name)
-                members = dict.fromkeys((*(found.members if found else ()), *entry.gr_mem))
-                self._joined[name] = Group(name, entry.gr_gid, tuple(members))
+                local = found.members if found else ()
+                members = tuple(dict.fromkeys((*local, *entry.gr_mem)))
+                self._joined[name] = Group(name, entry.gr_gid, members)
         return self._joined[name]
 
     def group_members(self, name: str) -> tuple[str, ...] | None:
@@ -351,23 +354,16 @@ class People:
 
     def _members_of(self, group: Group) -> Iterator[str]:
         known = self.records.known
-        if group.name in self.groups:
-            yield from group.members
-            for other in self.known_by(group.name):
-                yield from other.members
-        else:
+        is_local = group.name in self.groups
+        alike = (other.members for other in self.known_by(group.name))
+        for name in chain(group.members, *alike):
             # Names that are not taken cannot have been used.
-            yield from (
-                name
-                for name in group.members
-                if name in self.accounts or name in known or not is_valid_name(name)
-            )
+            if is_local or name in self.accounts or name in known or not is_valid_name(name):
+                yield name
         yield from (account.name for account in self.accounts.values() if account.gid == group.gid)
-        yield from (
-            name
-            for name in dict.fromkeys((*known, *self._beside))
-            if name not in self.accounts and group.name in self.groups_of(name)
-        )
+        for name in dict.fromkeys((*known, *self._beside)):
+            if name not in self.accounts and group.name in self.groups_of(name):
+                yield name
 
     @cached_property
     def _beside(self) -> tuple[str, ...]:
@@ -461,11 +457,8 @@ class People:
     def login_defs(self) -> Mapping[str, str]:
         """The settings of /etc/login.defs (login.defs(5))."""
         pairs = (line.split() for line in self.files.text("/etc/login.defs").split("\n"))
-        return {
-            fields[0]: fields[1]
-            for fields in pairs
-            if len(fields) > 1 and not fields[0].startswith("#")
-        }
+        settings = (fields for fields in pairs if len(fields) > 1)
+        return {name: value for name, value, *_ in settings if not name.startswith("#")}
 
     @cached_property
     def home_mode(self) -> str:
@@ -481,15 +474,14 @@ class People:
     @cached_property
     def uids(self) -> tuple[int, int]:
         """The first and the last uid of ordinary accounts: UID_MIN and UID_MAX of login.defs(5)."""
-        numbers = []
-        for key, default in (("UID_MIN", 1000), ("UID_MAX", 60000)):
-            try:
-                # As strtol(…, 0) reads them: 0x3e8 and 01750 are 1000.
-                text = self.login_defs.get(key, str(default))
-                numbers.append(int(re.sub(r"^0(?=[0-7])", "0o", text), 0))
-            except ValueError:
-                numbers.append(default)
-        return numbers[0], numbers[1]
+        return self._id_of("UID_MIN", 1000), self._id_of("UID_MAX", 60000)
+
+    def _id_of(self, setting: str, default: int) -> int:
+        """Return a setting of login.defs(5) as strtol(…, 0) reads it: 0x3e8 and 01750 are 1000."""
+        text = self.login_defs.get(setting, str(default))
+        with contextlib.suppress(ValueError):
+            return int(re.sub(r"^0(?=[0-7])", "0o", text), 0)
+        return default
 
     @cached_property
     def invoker(self) -> frozenset[str]:
@@ -499,7 +491,8 @@ class People:
         """
         names = {os.environ.get(variable, "") for variable in ("SUDO_USER", "DOAS_USER")}
         uid = self.files.text("/proc/self/loginuid").strip()
-        names |= set(self.names_of(int(uid)) if uid.isdecimal() else ())
+        if uid.isdecimal():
+            names |= set(self.names_of(int(uid)))
         return frozenset(names - {"", "root"})
 
     @cached_property

@@ -17,7 +17,7 @@ from ..errors import SftpJailError
 from ..formats.acl import ACCESS, DEFAULT, Access
 from ..formats.tagged_lines import Style, tagged
 from ..model import components, normal
-from .look import Look, look_at
+from .look import Look, NoLook
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
 _PART = 1 << 16  # bytes that are read at once
@@ -78,7 +78,7 @@ class Files:
         self._directories: dict[str, str] = {}
         self._flaws: dict[str, str] = {}
         self._gone: frozenset[str] = frozenset()
-        self._look: Look | None = None
+        self._look: Look = NoLook()
 
     def anew(self) -> Files:
         """Return a copy that has read nothing yet."""
@@ -98,7 +98,7 @@ class Files:
 
     def once(self, key: Hashable, find: Callable[[], _Found]) -> _Found:
         """Return what FIND returns, which it is asked once in a look for the same KEY."""
-        return self._look.once(key, find) if self._look else find()
+        return self._look.once(key, find)
 
     def without(self, directories: Iterable[str]) -> None:
         """From now on, answer as if these directories (real paths) did not exist."""
@@ -120,15 +120,13 @@ class Files:
 
     def _lstat(self, path: str) -> os.stat_result | None:
         """Return the same, whatever is going."""
-        where = self.root + path
-        return self._look.lstat(where) if self._look else look_at(where, follow=False)
+        return self._look.lstat(self.root + path)
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return stat(2) of PATH, links followed, or None if it does not exist."""
         if self._gone and self.is_going(self.realpath(path)):
             return None
-        where = self.root + path
-        return self._look.stat(where) if self._look else look_at(where, follow=True)
+        return self._look.stat(self.root + path)
 
     def is_dir(self, path: str) -> bool:
         """Return whether PATH is a directory or a link to one."""
@@ -141,8 +139,7 @@ class Files:
         Raises:
             SftpJailError: it exists and cannot be read.
         """
-        find = partial(self._read, path)
-        return self._look.read(path, find) if self._look else find()
+        return self._look.read(path, partial(self._read, path))
 
     def _read(self, path: str) -> bytes | None:
         try:
@@ -187,8 +184,7 @@ class Files:
 
     def listdir(self, path: str) -> list[str]:
         """Return the sorted names in a directory, or none if there is no such directory."""
-        find = partial(self._listed, path)
-        names = self._look.listdir(path, find) if self._look else find()
+        names = self._look.listdir(path, partial(self._listed, path))
         if not self._gone:
             return names
         return [name for name in names if not self.is_going(f"{path}/{name}")]
@@ -264,8 +260,7 @@ class Files:
 
     def realpath(self, path: str) -> str:
         """Return PATH with every symbolic link resolved."""
-        find = partial(self._realpath, path)
-        return self._look.realpath(path, find) if self._look else find()
+        return self._look.realpath(path, partial(self._realpath, path))
 
     def _realpath(self, path: str) -> str:
         directory, name = posixpath.split(path)
@@ -314,13 +309,11 @@ class Files:
             return ""
         # struct posix_acl_xattr_entry of linux/posix_acl_xattr.h: tag, permissions, id. The tags
         # 2 and 8 are named users and groups.
-        entries = (struct.unpack_from("<HHI", data, at) for at in range(4, len(data), 8))
         kinds = {2: "user", 8: "group"}
-        bits = (4, "r"), (2, "w"), (1, "x")
+        entries = struct.iter_unpack("<HHI", data[4:])
         return ",".join(
-            f"{kinds[tag]}:{name}:"
-            + "".join(letter if permissions & bit else "-" for bit, letter in bits)
-            for tag, permissions, name in entries
+            f"{kinds[tag]}:{number}:{_rwx(permissions)}"
+            for tag, permissions, number in entries
             if tag in kinds
         )
 
@@ -376,13 +369,14 @@ class Files:
             uid: the account that will use PATH. It may redirect itself.
             follow: follow a link at the end.
         """
-        todo, real, links = [part for part in path.split("/") if part], "", 0
+        todo, real, links = _parts(path), "", 0
         while todo:
             name = todo.pop(0)
             if not self._is_trusted(real or "/", uid):
                 return ""
+            if name == "..":
+                real = posixpath.dirname(real).rstrip("/")
             if name in (".", ".."):
-                real = real if name == "." else posixpath.dirname(real).rstrip("/")
                 continue
             found = self.lstat(f"{real}/{name}")
             if found is None or not stat.S_ISLNK(found.st_mode) or not (todo or follow):
@@ -391,10 +385,10 @@ class Files:
             links += 1
             if found.st_uid not in (0, uid) or links > 40:
                 return ""
-            target = os.readlink(f"{self.root}{real}/{name}")
-            target = target.removeprefix(self.root) if self.root else target
-            real = "" if target.startswith("/") else real
-            todo = [part for part in target.split("/") if part] + todo
+            target = os.readlink(f"{self.root}{real}/{name}").removeprefix(self.root)
+            if target.startswith("/"):
+                real = ""
+            todo = _parts(target) + todo
         return real or "/"
 
     def _is_trusted(self, directory: str, uid: int) -> bool:
@@ -420,15 +414,23 @@ class Files:
         found = self._statvfs(path)
         if found is None:
             return False
-        return (found.f_blocks > 0 and found.f_bavail == 0) or (
-            found.f_files > 0 and found.f_favail == 0
-        )
+        counts = (found.f_blocks, found.f_bavail), (found.f_files, found.f_favail)
+        return any(total > 0 and free == 0 for total, free in counts)
 
     def _statvfs(self, path: str) -> os.statvfs_result | None:
         try:
             return None if self.root else os.statvfs(path)
         except OSError:
             return None
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
+
+
+def _rwx(permissions: int) -> str:
+    """Return permissions as in acl(5), such as `r-x`."""
+    return stat.filemode(permissions << 6)[1:4]
 
 
 def _unlisted(path: str, error: OSError) -> SftpJailError:

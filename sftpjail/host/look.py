@@ -40,7 +40,7 @@ class Look:
         """Return `look_at` of a path, links not followed."""
         if path in self._stats:  # most of all calls, and no other is worth that
             return self._stats[path]
-        return _kept(self._stats, path, lambda: look_at(path, follow=False))
+        return self._kept(self._stats, path, lambda: look_at(path, follow=False))
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return `look_at` of a path, links followed."""
@@ -50,29 +50,41 @@ class Look:
 
     def realpath(self, path: str, find: Callable[[], str]) -> str:
         """Return what `find` has returned for a path."""
-        return _kept(self._reals, path, find)
+        return self._kept(self._reals, path, find)
 
     def read(self, path: str, find: Callable[[], bytes | None]) -> bytes | None:
         """Return what `find` has returned for a file."""
-        return _kept(self._contents, path, find)
+        return self._kept(self._contents, path, find)
 
     def listdir(self, path: str, find: Callable[[], list[str]]) -> list[str]:
         """Return a copy of what `find` has returned for a directory."""
-        return [*_kept(self._names, path, find)]
+        return [*self._kept(self._names, path, find)]
 
     def once(self, key: Hashable, find: Callable[[], _Found]) -> _Found:
         """Return what `find` has returned for a key."""
-        found: _Found = _kept(self._others, key, find)
+        found: _Found = self._kept(self._others, key, find)
         return found
 
+    def _kept(self, known: dict[_Key, _Found], key: _Key, find: Callable[[], _Found]) -> _Found:
+        if key not in known:
+            found = find()
+            if len(known) >= _MOST:
+                known.clear()
+            known[key] = found
+        return known[key]
 
-def _kept(known: dict[_Key, _Found], key: _Key, find: Callable[[], _Found]) -> _Found:
-    if key not in known:
-        found = find()
-        if len(known) >= _MOST:
-            known.clear()
-        known[key] = found
-    return known[key]
+
+class NoLook(Look):
+    """Between two looks nothing is kept: each question is asked anew."""
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        return look_at(path, follow=False)
+
+    def stat(self, path: str) -> os.stat_result | None:
+        return look_at(path, follow=True)
+
+    def _kept(self, known: dict[_Key, _Found], key: _Key, find: Callable[[], _Found]) -> _Found:
+        return find()
 
 
 def look_at(path: str, follow: bool) -> os.stat_result | None:

@@ -7,7 +7,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cached_property
-from itertools import takewhile
+from itertools import permutations, takewhile
 
 from ..formats.fstab import FstabEntry, MountPoint, parse_line, parse_mountinfo
 from ..model import GROUP, SETID, Bind, components, innermost, inside, is_valid_name, normal
@@ -28,7 +28,10 @@ class MountTables:
     @cached_property
     def fstab(self) -> tuple[FstabEntry, ...]:
         """The mounts of /etc/fstab."""
-        return tuple(filter(None, map(parse_line, self.files.text("/etc/fstab").split("\n"))))
+        return self._entries("/etc/fstab")
+
+    def _entries(self, path: str) -> tuple[FstabEntry, ...]:
+        return tuple(filter(None, map(parse_line, self.files.text(path).split("\n"))))
 
     @cached_property
     def _binds(self) -> Mapping[str, tuple[Bind, ...]]:
@@ -42,14 +45,11 @@ class MountTables:
     def binds(self, name: str) -> tuple[Bind, ...]:
         """Return the binds of an account's jail in their order: those of fstab and of sessions."""
         if name not in self._all_binds:
-            lines: list[str] = []
+            binds = [*self._binds.get(name, ())]
             if self._has_tables and is_valid_name(name):  # no other name has a table
-                lines = self.files.text(f"{TABLES}/{name}").split("\n")
-            found = {bind.target: bind for bind in self._binds.get(name, ())}
-            found |= {
-                entry.target: _bind(entry, "session")
-                for entry in filter(None, map(parse_line, lines))
-            }
+                entries = self._entries(f"{TABLES}/{name}")
+                binds += [_bind(entry, "session") for entry in entries]
+            found = {bind.target: bind for bind in binds}
             self._all_binds[name] = tuple(found.values())
         return self._all_binds[name]
 
@@ -326,13 +326,10 @@ class MountTables:
         for user in self.bind_users:
             binds = self.binds(user)
             places |= {bind.target for bind in binds}
-            nested = ((outer, bind) for outer in binds for bind in binds if outer is not bind)
-            places |= {
-                self.files.realpath(outer.source).rstrip("/")
-                + bind.target.removeprefix(outer.target)
-                for outer, bind in nested
-                if inside(bind.target, outer.target)
-            }
+            for outer, bind in permutations(binds, 2):
+                if inside(bind.target, outer.target):
+                    source = self.files.realpath(outer.source).rstrip("/")
+                    places.add(source + bind.target.removeprefix(outer.target))
         return frozenset(places)
 
     def unmappable(self, source: str) -> str:

@@ -41,10 +41,7 @@ class Owned:
         Raises:
             SftpJailError: it exists and is not such a file.
         """
-        directories = components(posixpath.dirname(path)) if home != "/" else ()
-        wide = next(
-            (part for part in directories if inside(part, home) and self._is_wide(part)), ""
-        )
+        wide = self._wide_directory(path, home)
         fd = self._open_owned(path)
         if fd is None:
             return None
@@ -54,7 +51,8 @@ class Owned:
             if not regular or found.st_uid not in (0, uid):
                 wrong = f"it is not a file of uid {uid} with one name"
                 raise SftpJailError(f"will not read {path}: {wrong}")
-            wide = path if found.st_mode & 0o022 else wide
+            if found.st_mode & 0o022:
+                wide = path
             if wide:
                 fix = fixes.on(wide, self, "chmod go-w {}")
                 fix = fix or fixes.as_owner(wide, self, "chmod", "go-w", wide)
@@ -84,9 +82,15 @@ class Owned:
         finally:
             os.close(directory)
 
-    def _is_wide(self, directory: str) -> bool:
-        found = self.files.stat(directory)
-        return bool(found and found.st_mode & 0o022)
+    def _wide_directory(self, path: str, home: str) -> str:
+        """Return the first directory from a home to PATH that third parties can write, or ""."""
+        if home == "/":
+            return ""
+        for directory in components(posixpath.dirname(path)):
+            found = self.files.stat(directory)
+            if found and found.st_mode & 0o022 and inside(directory, home):
+                return directory
+        return ""
 
     def names(self, path: str) -> list[str]:
         """Return the names in a user's directory, following no link of the user, or none."""

@@ -48,9 +48,9 @@ def describe(outcome: Outcome) -> Probe:
 
 def line_of(probe: Probe) -> str:
     """Return what came of a probe, for a person."""
-    return f"{'ok' if probe['ok'] else 'FAILED':<8}{probe['name']}" + (
-        f": {probe['words']}" if probe["words"] else ""
-    )
+    verdict = "ok" if probe["ok"] else "FAILED"
+    line = f"{verdict:<8}{probe['name']}"
+    return f"{line}: {probe['words']}" if probe["words"] else line
 
 
 def lines_of(probes: Iterable[Probe]) -> list[str]:
