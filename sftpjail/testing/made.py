@@ -375,7 +375,6 @@ class Tree:
 
     def snapshot(self) -> dict[str, object]:
         """Return all that can be seen of the host: files, accounts, groups, mounts."""
-        host = self.host()
         found: dict[str, object] = {f"mount {target}": how for target, how in self.points}
         found |= {f"account {line.partition(':')[0]}": line for line in self.people}
         found |= {f"group {line.partition(':')[0]}": line for line in self.group_lines}
@@ -383,16 +382,15 @@ class Tree:
             for name in (*directories, *files):
                 path = f"{place}/{name}".removeprefix(str(self.root))
                 if path not in GENERATED:
-                    found[path] = _about(host, path)
+                    found[path] = self._about(path)
         return found
 
-
-def _about(host: MadeHost, path: str) -> tuple[object, ...]:
-    """Return what can be seen of one file."""
-    # Not through mounts, and not as somebody's: as it lies there.
-    found = os.lstat(f"{host.files.root}{path}")
-    owner = host.files.owners.get(path, (0, 0))
-    if stat.S_ISLNK(found.st_mode):
-        return "link", os.readlink(f"{host.files.root}{path}")
-    content = None if stat.S_ISDIR(found.st_mode) else Path(f"{host.files.root}{path}").read_bytes()
-    return stat.S_IMODE(found.st_mode), owner, content
+    def _about(self, path: str) -> tuple[object, ...]:
+        """Return what can be seen of one file."""
+        # Not through mounts, and not as somebody's: as it lies there.
+        place = Path(f"{self.root}{path}")
+        found, owner = place.lstat(), self.owners.get(path, (0, 0))
+        if stat.S_ISLNK(found.st_mode):
+            return "link", os.readlink(place)
+        content = None if stat.S_ISDIR(found.st_mode) else place.read_bytes()
+        return stat.S_IMODE(found.st_mode), owner, content
