@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 from dataclasses import asdict
 from itertools import zip_longest
@@ -44,8 +45,11 @@ def register(add_parser: Command) -> None:
 
 
 def _address(text: str) -> str:
-    """Return an IP address in its usual form. argparse reports an invalid one."""
-    return str(ipaddress.ip_address(text))
+    """Return an IP address in its usual form."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def explain(context: Context) -> int:

@@ -29,7 +29,7 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
 def _number(text: str) -> int:
     found = number(text)
     if found is None or found > MOST_SESSIONS:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {MOST_SESSIONS}")
     return found
 
 

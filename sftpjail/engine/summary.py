@@ -243,16 +243,16 @@ def _until(key: Key) -> str:
     from datetime import date, timedelta  # late: useradd waits
 
     for name, _, value in (option.partition("=") for option in key.options):
-        digits = value.strip('"')
-        if name.lower() != "expiry-time" or not re.fullmatch(r"\d{8}(\d\d){0,3}[Zz]?", digits):
+        digits = re.sub(r"(?i)(UTC|Z)$", "Z", value.strip('"'))  # parse_absolute_time in misc.c
+        if name.lower() != "expiry-time" or not re.fullmatch(r"\d{8}(\d\d){0,3}Z?", digits):
             continue
-        day, time = digits[:8], digits[8:].rstrip("Zz")
+        day, time = digits[:8], digits[8:].rstrip("Z")
         with contextlib.suppress(ValueError, OverflowError):
             end = date(int(day[:4]), int(day[4:6]), int(day[6:]))
-            if not time.strip("0") and digits[-1] not in "Zz":
+            if not time.strip("0") and digits[-1] != "Z":
                 return f" until {end - timedelta(days=1)}"
             return f" until {end} {time[:2] or '00'}:{time[2:4] or '00'}" + (
-                " UTC" if digits[-1] in "Zz" else ""
+                " UTC" if digits[-1] == "Z" else ""
             )
     return ""
 

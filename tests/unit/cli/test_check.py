@@ -186,6 +186,19 @@ def test_explain_shows_what_decides(run: Run) -> None:
         assert words in out
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ("explain --from nowhere ann", "'nowhere' does not appear to be an IPv4 or IPv6 address"),
+        ("set ann --connections -1", "'-1' is not a number from 0 to 10000"),
+        ("add ann --connections 10001", "'10001' is not a number from 0 to 10000"),
+    ],
+)
+def test_a_value_that_is_none_is_named_in_words(run: Run, argv: str, words: str) -> None:
+    code, out = run("--json", *argv.split())
+    assert code == 2 and json.loads(out)["error"]["what"].endswith(words)
+
+
 def test_explain_in_json(run: Run) -> None:
     code, out = run("--json", "explain", "ann")
     answer = json.loads(out)

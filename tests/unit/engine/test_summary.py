@@ -28,6 +28,7 @@ def words(*events: Event) -> list[str]:
         ('expiry-time="21000101"', " until 2099-12-31"),
         ('Expiry-Time="210001010000"', " until 2099-12-31"),
         ('expiry-time="21000101Z"', " until 2100-01-01 00:00 UTC"),
+        ('expiry-time="210001011230utc"', " until 2100-01-01 12:30 UTC"),
         ('expiry-time="210001011230"', " until 2100-01-01 12:30"),
         ('expiry-time="20269999"', ""),
         ('expiry-time="x"', ""),
