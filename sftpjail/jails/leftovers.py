@@ -83,6 +83,23 @@ def in_question(account: Account, host: Host, thorough: bool = True) -> bool:
     return is_namesake(account, host) or former_name(account, host, thorough) != ""
 
 
+def is_regrouped(name: str, config: Config, host: Host) -> bool:
+    """Return whether an account left no group: the one that has jailed it is gone or another now.
+
+    By its record it was in a profile's group with another gid. That group was removed, or renamed,
+    or both and made anew: nobody has said that this account is no longer to be jailed.
+    """
+    try:
+        origin = host.origin(name)
+    except SftpJailError:  # a damaged record is reported elsewhere
+        return False
+    if origin.gid < 0 or not any(origin.group == one.group for one in config.profiles):
+        return False
+    account, group = host.account(name), host.group(origin.group)
+    mine = account is not None and origin.uid in (-1, account.uid)
+    return mine and (group is None or group.gid != origin.gid)
+
+
 def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[str]:
     """Return the names that have parts of a jail but are no longer jailed.
 

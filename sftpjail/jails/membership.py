@@ -10,7 +10,7 @@ from shlex import quote
 
 from ..config import Config
 from ..errors import NotJailed, SftpJailError
-from ..escapes import Advice, shown
+from ..escapes import Advice, shown, some
 from ..host import Host
 from ..model import Account, Group, Profile, is_valid_name, valid_name
 from .directory import refuse_silent
@@ -264,19 +264,38 @@ def was_renamed(profile: Profile, now: str, host: Host) -> SftpJailError:
     """Return the error that the group of a profile is called NOW."""
     from ..openssh.profile_edit import set_group  # late: useradd waits
 
-    choices, advice = [], ""
+    once = host.files.once
+    others = once((was_renamed, now), partial(_unjailed_members, now, host))
+    also, choices, advice = f", which jails {some(others, 8)} too" if others else "", [], ""
     if now in host.people.groups:
         back = f"groupmod -n {quote(profile.group)} {quote(now)} && sftpjail apply"
-        choices.append(("to give it its former name", back))
+        choices.append((f"to give it its former name{also}", back))
     edit = partial(set_group, profile, now, host)  # it reads the configuration twice
-    command = host.files.once((set_group, profile.name, now), edit)
+    command = once((set_group, profile.name, now), edit)
     if isinstance(command, Advice):
         advice = f"or {command}" if choices else command
     else:
-        choices.append(("to have that name in the configuration", command))
+        choices.append((f"to have that name in the configuration{also}", command))
+    again = once((was_renamed, profile.group), partial(_jailed_by, profile, host))
+    if others and again:  # groupadd(8) gives a gid that is free again
+        choices.append((f"if {now} is another group, to make {profile.group} anew", again))
     return NotJailed(
         f"the group {profile.group} is called {now} now",
         why="sshd's Match Group has the former name, and jails nobody by it",
         choices=choices,
         advice=advice,
     )
+
+
+def _unjailed_members(group: str, host: Host) -> list[str]:
+    """Return the members of a group that we have never jailed."""
+    recorded = host.records.recorded
+    return [name for name in host.group_members(group) or () if name not in recorded]
+
+
+def _jailed_by(profile: Profile, host: Host) -> str:
+    """Return the command that makes a group anew for those whom it has jailed; "" for too many."""
+    names = [name for name in host.records.recorded if called_now(name, profile, host)]
+    adopt = [f"sftpjail adopt {quote(name)}" for name in names]
+    command = " && ".join([f"groupadd {quote(profile.group)}", "sftpjail setup", *adopt])
+    return command if len(names) <= 8 else ""

@@ -18,7 +18,7 @@ from ..host import Host
 from ..jails.closing import list_after
 from ..jails.directory import lost_groups, silent, unseen
 from ..jails.guards import why_not
-from ..jails.leftovers import leftovers
+from ..jails.leftovers import is_regrouped, leftovers
 from ..jails.membership import is_valid, jailed, name_now, refuse_name, untaken
 from ..model import Account
 from ..openssh.match_blocks import with_former_methods
@@ -210,10 +210,24 @@ def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], 
 
     An offline SSSD that has lost its cache denies that any account exists. So on a host with a
     directory service, a missing account counts as deleted only if another known account of the
-    directory service is found.
+    directory service is found. Whose group is gone, or another one by now, has not left it, and
+    stays as it is: an administrator must say whether it is an ordinary account.
     """
     host = engine.host
-    accounts = list(leftovers(engine.config, host, jails).values())
+    found = list(leftovers(engine.config, host, jails).values())
+    regrouped = [one.name for one in found if is_regrouped(one.name, engine.config, host)]
+    accounts, doubts = _gone_or_silent([one for one in found if one.name not in regrouped], host)
+    kept = [
+        f"{name} is not pruned: it left no group, but {host.origin(name).group}, which has jailed "
+        f"it, is gone or another group now. To jail it again: sftpjail adopt {quote(name)}; "
+        f"to make it an ordinary account: sftpjail remove {quote(name)}"
+        for name in regrouped
+    ]
+    return accounts, doubts + kept
+
+
+def _gone_or_silent(accounts: list[Account], host: Host) -> tuple[list[Account], list[str]]:
+    """Return those of some left accounts that are gone or no longer jailed, and the doubts."""
     if not host.people.directory_services or any(
         host.account(name) for name in host.records.known if name not in host.accounts
     ):

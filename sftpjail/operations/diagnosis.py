@@ -19,7 +19,13 @@ from ..jails import addresses
 from ..jails.closing import is_disabled, is_shut, lets_in
 from ..jails.directory import silent
 from ..jails.guards import why_not
-from ..jails.leftovers import account_with_recorded_uid, former_name, left_names, leftover
+from ..jails.leftovers import (
+    account_with_recorded_uid,
+    former_name,
+    is_regrouped,
+    left_names,
+    leftover,
+)
 from ..jails.membership import called_now, find_jailed, jailed, lost, untaken
 from ..jails.renames import is_same_person, same
 from ..model import Account, Problem, inside, valid_name
@@ -408,7 +414,7 @@ def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Pr
         what = "is no longer jailed: the group of its profile is gone"
         return Problem(what, "sshd jails by membership", fix, about=name)
     now = called_now(name, account.profile, host) if exists and account.profile else ""
-    if now:
+    if now or (exists and is_regrouped(name, engine.config, host)):
         return _in_former_group(account, now, host)
     if name in host.people.denied:
         return None
@@ -424,11 +430,11 @@ def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Pr
 
 
 def _in_former_group(account: Account, now: str, host: Host) -> Problem:
-    """Return the problem of an account whose jail group was renamed, and another has its name."""
+    """Return the problem of an account whose group is NOW or gone, and another has its name."""
     name, group = account.name, account.profile.group if account.profile else ""
+    what = f"called {shown(now)} now" if now else "gone"
     return Problem(
-        f"is no longer jailed: the group that has jailed it is called {now} now, "
-        f"and {group} is another one",
+        f"is no longer jailed: the group that has jailed it is {what}, and {group} is another one",
         "sshd jails by membership",
         severity="broken" if is_shut(account, host) else "open",
         choices=(

@@ -90,7 +90,7 @@ def test_a_renamed_group_lets_nobody_out(machine: Machine, kind: str) -> None:
     assert again_says.code == 1 and "shut out until this is fixed" in again_says.err
     refused(machine, "sftpjail", "teardown", says="still jailed: alice, bob")
     # One of the choices.
-    command = choice(done.err, "to give it its former name")
+    command = choice(done.err, "to give it its former name, which jails carol too")
     assert command, done
     machine.sh(command)
     works(machine, "alice", keys["alice"])

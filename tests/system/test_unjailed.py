@@ -162,3 +162,35 @@ def test_files_of_sshd_that_are_newer_stop_no_new_account(machine: Machine) -> N
     machine.run("sftpjail", "key", "add", "hal", "/root/keys/eve.pub")
     for name in ("eve", "dan", "bob", "fay", "hal"):
         works(machine, name, "/root/keys/eve")
+
+
+def test_prune_opens_nobody_whose_group_was_made_anew(machine: Machine) -> None:
+    """Renamed and made anew, or removed and made anew: it left no group, and stays as it is."""
+    open_minded(machine)
+    ready(machine)
+    keys = {name: jail(machine, name) for name in ("ann", "bob")}
+    machine.sh("groupmod -n old sftponly; sftpjail apply", check=False)
+    machine.run("groupadd", "-g", "4242", "sftponly")
+    done = machine.run("sftpjail", "apply", "--prune", check=False)
+    assert done.code == 1 and "ann is not pruned: it left no group" in done.err, done
+    for name in keys:
+        closed(machine, name)
+    said = machine.run("sftpjail", "check", check=False).out
+    assert "sftpjail adopt ann" in said and "--prune" not in said, said
+    machine.run("sftpjail", "adopt", "ann")
+    works(machine, "ann", keys["ann"])
+    machine.sh("sftpjail remove bob; groupdel sftponly; groupadd -g 4242 strangers")
+    machine.sh("usermod -aG strangers ann; usermod -aG strangers bob; sftpjail apply", check=False)
+    closed(machine, "ann")
+    done = machine.run("sftpjail", "apply", check=False)
+    anew = "groupadd sftponly && sftpjail setup && sftpjail adopt ann"
+    assert f"if strangers is another group, to make sftponly anew: {anew}" in done.err, done
+    machine.sh(f"rm -r /home/ann/.ssh; {anew}")
+    works(machine, "ann", keys["ann"])
+    assert state(machine, "bob") == "", "who was never jailed is not"
+    machine.sh("groupdel sftponly; groupdel strangers; groupadd -g 5000 sftponly")
+    assert machine.run("sftpjail", "apply", "--prune", check=False).code == 1
+    said = machine.run("sftpjail", "check", check=False).out
+    assert "sftpjail adopt ann" in said and "--prune" not in said, said
+    machine.run("sftpjail", "adopt", "ann")
+    works(machine, "ann", keys["ann"])

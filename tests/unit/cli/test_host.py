@@ -431,6 +431,18 @@ def test_apply_removes_only_when_asked(run: Run, stage: Stage) -> None:
     assert stage.tree.shown == {}
 
 
+@pytest.mark.parametrize("renamed", [True, False])
+def test_prune_keeps_whom_a_group_has_jailed_that_is_another(
+    run: Run, stage: Stage, renamed: bool
+) -> None:
+    """It was renamed or removed, and made anew: nobody has taken the account out of it."""
+    run("apply")
+    lines = [x.replace("sftponly:x:500:ann", "sftponly:x:501:") for x in stage.tree.group_lines]
+    stage.tree.group_lines = [*lines, *(["sftp2:x:500:ann"] if renamed else [])]
+    assert run("apply", "--prune")[0] == 1
+    assert "ann is not pruned: it left no group" in run.err and has_jail(stage, "ann")
+
+
 # -- hook ----------------------------------------------------------------------------------------
 
 

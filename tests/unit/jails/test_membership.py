@@ -60,7 +60,8 @@ def test_the_error_has_both_commands(tree: Tree) -> None:
         with pytest.raises(SftpJailError, match="group sftponly is called sftp2 now") as caught:
             refuse(PROFILE, tree.host())
         assert caught.value.severity == "open"
-        back, onward = (choice.command for choice in caught.value.choices)
+        back, onward, anew = (choice.command for choice in caught.value.choices)
+        assert anew.startswith("groupadd sftponly && "), "bob, who was never jailed, is in it"
         assert back == "groupmod -n sftponly sftp2 && sftpjail apply"
         assert "group = sftp2" in onward and onward.endswith("sftpjail setup")
 
@@ -146,3 +147,15 @@ def test_whoever_has_the_gid_by_a_later_group_is_a_member(tree: Tree) -> None:
     host = tree.host()
     assert list(jailed(CONFIG, host)) == ["cat", "bob"]
     assert host.in_group("bob", "sftponly") and not host.in_group("ann", "sftponly")
+
+
+def test_a_gid_that_a_group_of_others_has_now(tree: Tree) -> None:
+    """It may be no other name of the group, and giving it that name would jail its members."""
+    tree.group("strangers", 500, "ann,bob")
+    tree.group_lines = [one for one in tree.group_lines if not one.startswith("sftponly:")]
+    record(tree, "ann", 1001)
+    error = was_renamed(PROFILE, "strangers", tree.host())
+    back, *_, anew = error.choices
+    assert anew.label == "if strangers is another group, to make sftponly anew"
+    assert anew.command == "groupadd sftponly && sftpjail setup && sftpjail adopt ann"
+    assert back.label == "to give it its former name, which jails bob too"

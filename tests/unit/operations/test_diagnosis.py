@@ -337,6 +337,10 @@ def test_a_group_that_was_renamed_and_made_anew_is_no_departure(stage: Stage) ->
     assert (problem.about, problem.severity, problem.fix) == ("ann", "open", "")
     assert "the group that has jailed it is called sftp2 now" in problem.what
     assert [one.command for one in problem.choices] == ["sftpjail adopt ann", "sftpjail remove ann"]
+    stage.tree.group_lines = lines
+    (problem,) = judge(stage.engine(), [])
+    assert "the group that has jailed it is gone, and sftponly is another one" in problem.what
+    assert [one.command for one in problem.choices] == ["sftpjail adopt ann", "sftpjail remove ann"]
 
 
 def test_files_in_a_jail_of_nobody_are_a_persons(stage: Stage) -> None:
