@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -118,11 +119,13 @@ class Logged:
 
 
 def kept(place: Path) -> Place | None:
-    """How far the log was read, by what is on the disk."""
-    queue = Queue(str(place))
-    for _ in queue.recover():
-        pass
-    return queue.known.place
+    """How far the log was read, by what is on the disk, where the watcher goes on."""
+    while True:
+        queue = Queue(str(place))
+        with contextlib.suppress(FileNotFoundError):  # it has just removed what is done
+            for _ in queue.recover():
+                pass
+            return queue.known.place
 
 
 def wait(dispatcher: Dispatcher) -> None:
