@@ -523,7 +523,8 @@ def remove(context: Context) -> int:
             return context.close(0)
         if account is None:
             raise SftpJailError(
-                f"{name} is not jailed; sftpjail deletes no ordinary account", f"userdel {name}"
+                f"{name} is not jailed; sftpjail deletes no ordinary account",
+                choices=(("to delete it all the same", f"userdel {shlex.quote(name)}"),),
             )
         delete = Step(DeleteAccount(name), "accounts", name)
         plan = limited(engine, events, [delete])

@@ -443,8 +443,10 @@ def _refuse_more(
     """
     for name, account in brought.items():
         if name not in known:
-            words = f"{name} was added to these jails after the import"
-            raise SftpJailError(words, f"sftpjail remove {quote(name)}")
+            raise SftpJailError(
+                f"{name} was added to these jails after the import",
+                choices=(("to make it an ordinary account", f"sftpjail remove {quote(name)}"),),
+            )
         ours = keyfile(name) in host.origin(name).made
         if ours and any(key.line not in keys for key in present(account, host).values()):
             words = f"{name} has keys that were added after the import"

@@ -136,7 +136,12 @@ def add_events(account: Account, keys: list[Key], host: Host) -> list[OnKeyAdd]:
         if known and known.options != key.options:
             raise SftpJailError(
                 f"{account.name} has the key {key.fingerprint} already, with other options",
-                f"sftpjail key remove {account.name} {key.fingerprint}",
+                choices=(
+                    (
+                        "to add it again with the new options; until then it lets nobody in",
+                        f"sftpjail key remove {quote(account.name)} {key.fingerprint}",
+                    ),
+                ),
             )
     return [OnKeyAdd(account, key) for key in keys if public_keys.blob(key) not in there]
 
