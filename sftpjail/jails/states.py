@@ -92,7 +92,7 @@ class States:
         self._logging: dict[tuple[object, ...], bool] = {}
         self._doors: dict[tuple[str, int], str] = {}
         self._flaws: dict[str, str] = {}
-        self._keys: dict[str, int] = {}
+        self._keys: dict[str, tuple[int, int]] = {}
         self._others: list[Daemon] | None = None
         self._broken: SftpJailError | None = None  # the error of asking the primary sshd
         self._unknown: SftpJailError | None = None  # the error of looking for other sshds
@@ -108,9 +108,13 @@ class States:
 
     def keys(self, account: Account) -> int:
         """Return how many keys an account's key file has."""
+        return self._counted(account)[0]
+
+    def _counted(self, account: Account) -> tuple[int, int]:
+        """Return how many keys an account's key file has, and how many of them have not expired."""
         if account.name not in self._keys:
-            lines = self._host.text(keyfile(account.name)).split("\n")
-            self._keys[account.name] = sum(map(has_key, lines))
+            lines = [*filter(has_key, self._host.text(keyfile(account.name)).split("\n"))]
+            self._keys[account.name] = len(lines), len(lines) - sum(map(_has_lapsed, lines))
         return self._keys[account.name]
 
     def is_released(self, account: Account) -> bool:
@@ -329,16 +333,17 @@ class States:
         return f"{path} {flaw}" if flaw else ""
 
     def _has_way_in(self, account: Account, shadow: Shadow, found: Settings) -> bool:
-        """Return whether an account has a key, a password, or another source of keys."""
+        """Return whether an account has a key in force, a password, or another source of keys."""
         elsewhere = any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS)
         elsewhere |= _reads_other_files(account, found)
         if elsewhere or not account.local or usable_password(shadow, found):
             return True
-        return self.keys(account) > 0
+        return self._counted(account)[1] > 0
 
-    @staticmethod
-    def _keyless(account: Account, shadow: Shadow, found: Settings) -> str:
+    def _keyless(self, account: Account, shadow: Shadow, found: Settings) -> str:
         no_key = f"it has no key in {keyfile(account.name)}"
+        if self.keys(account):
+            no_key += " that has not expired"
         if not has_password(shadow):
             return f"{no_key} and no password"
         where = found.where("passwordauthentication")
@@ -460,6 +465,18 @@ def _reads_other_files(account: Account, found: Settings) -> bool:
 def has_key(line: str) -> bool:
     """Return whether a line of an authorized_keys file is more than a comment."""
     return bool(line.strip()) and not line.startswith("#")
+
+
+def _has_lapsed(line: str) -> bool:
+    """Return whether a key line has an end that has come; not if it cannot be read."""
+    if "expiry-time=" not in line.lower():
+        return False
+    from ..openssh.public_keys import line_has_lapsed  # late: few keys have an end
+
+    try:
+        return line_has_lapsed(line, time.time())
+    except SftpJailError:
+        return False
 
 
 def usable_password(shadow: Shadow, found: Settings) -> bool:

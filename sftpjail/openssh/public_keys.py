@@ -434,4 +434,17 @@ def has_lapsed(key: Key, at: float) -> bool:
         key: as its line has it.
         at: epoch seconds.
     """
-    return any(end is not None and end < at for end in _ends(key.options))
+    return _is_over(key.options, at)
+
+
+def line_has_lapsed(line: str, at: float) -> bool:
+    """Return the same of a line of authorized_keys, which ssh-keygen(1) has not read.
+
+    Raises:
+        SftpJailError: unbalanced quotes.
+    """
+    return _is_over(split_options(line)[0], at)
+
+
+def _is_over(options: Sequence[str], at: float) -> bool:
+    return any(end is not None and end < at for end in _ends(options))

@@ -51,6 +51,13 @@ STATES = (
         "no key",
     ),
     (
+        "keyless",
+        "sed -i.kept 's/^/expiry-time=\"20200101\" /' /etc/ssh/authorized_keys/ann",
+        "cd /etc/ssh/authorized_keys; mv ann.kept ann",
+        False,
+        "that has not expired",
+    ),
+    (
         "incomplete",
         "umount /srv/sftp/ann/home/ann",
         "sftpjail apply",
