@@ -42,7 +42,7 @@ NO_PARSERS = {
         _KERNEL,
     ),
     **dict.fromkeys(
-        ("plugins/mail.py", "plugins/user_manager.py", "plugins/login.py"),
+        ("plugins/mail.py", "plugins/login.py"),
         _PROGRAMS,
     ),
     "plugins/sshd/differences.py": _PROGRAMS,
