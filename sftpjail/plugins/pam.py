@@ -316,11 +316,15 @@ def on_user_create(account: Account, host: Host, config: Config) -> list[Action]
         )
     if _by_directory(account, host):
         return [SetLines(GATE, account.name, (account.name,), Style.LINE)]
-    return on_user_remove(account, host)
+    return _out_of_gate(account, host)
 
 
 @hookimpl
 def on_user_remove(account: Account, host: Host) -> list[Action]:
+    return _out_of_gate(account, host)
+
+
+def _out_of_gate(account: Account, host: Host) -> list[Action]:
     if account.name not in host.tagged(GATE, Style.LINE):
         return []
     return [SetLines(GATE, account.name, (), Style.LINE)]

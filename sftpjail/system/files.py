@@ -363,8 +363,16 @@ def remove_dir(path: str, inode: int = 0) -> bool:
         path: the directory.
         inode: remove it only if it has this inode, in case it was replaced; 0 for any.
     """
-    if not os.path.isdir(os.path.dirname(path)):
-        return True
+    above = os.path.dirname(path)
+    try:
+        return not os.path.isdir(above) or _remove_dir(path, inode)
+    except SftpJailError:
+        if os.path.isdir(above):
+            raise
+        return True  # it went with what is above, as in /run/user when a session ends
+
+
+def _remove_dir(path: str, inode: int) -> bool:
     with parent(path) as (directory, name):
         try:
             if inode and os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino != inode:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -108,6 +109,21 @@ def test_unlink_of_what_is_gone_is_done(directory: Path) -> None:
     files.unlink(str(directory / "safe/nothing"))
     files.unlink(str(directory / "nothing/at/all"))
     assert listing(directory) == before
+
+
+def test_a_directory_goes_with_what_is_above_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in /run/user, where a session ends between the look and the removal."""
+    inner = directory / "runtime" / "mark"
+    inner.mkdir(parents=True)
+
+    def vanish(path: str) -> tuple[int, str]:
+        shutil.rmtree(directory / "runtime")
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(files, "open_parent", vanish)
+    assert files.remove_dir(str(inner))
 
 
 def test_remove_dir(directory: Path) -> None:
