@@ -444,7 +444,7 @@ def test_uploads_are_scanned_collected_and_reported(machine: Machine) -> None:
     machine.write("/etc/clamav/clamd.conf", CLAMD, 0o644)
     machine.write("/usr/sbin/sendmail", "#!/bin/sh\ncat >>/srv/inbox/mail\n", 0o755)
     machine.write("/run/web.py", WEB)
-    machine.sh("python3 /run/web.py >/dev/null 2>&1 & clamd")
+    machine.sh("python3 /run/web.py >/dev/null 2>&1 & clamd", timeout=300)
     machine.wait_for("/run/clamav/clamd.ctl", timeout=60)
     works(machine, "alice", key, f"put {HERE}/bad bad", f"put {HERE}/page.html 'good one'")
     events = (
