@@ -39,20 +39,18 @@ _HEADER = (
 _UID = 'u="%i"; [ "$u" != 0 ] || exit 0;'
 # mkdir(2) follows no link at the end, and nobody but root can move the directory above.
 _NONE = f"none() {{ mkdir /run/user/$u/{_MARK} 2>/dev/null; exit 1; }};"
-# "1001(ann) groups=1001(ann),990(sftponly)", in the words of no locale. A gid that two groups have
-# is there by the name of the first one.
+# "1001(ann) groups=1001(ann),990(sftponly)", in the words of no locale, and from the first "groups"
+# on: a name may have blanks. A gid that two groups have is there by the name of the first one.
 _GROUPS = (
-    'groups=$(LC_ALL=C timeout 5 id "$u" 2>/dev/null); known=$?; groups=",${groups##* groups=},";'
+    'groups=$(LC_ALL=C timeout 5 id "$u" 2>/dev/null); known=$?; groups=",${groups#* groups=},";'
 )
 _IN_GROUP = "case $groups in {patterns}) none;; esac;"
-_LINES = "lines=$(timeout 5 getent group {groups} 2>/dev/null); all=$?;"
-_BY_GID = (
-    'for gid in $(echo "$lines" | cut -d: -f3); do '
-    'case $groups in *",$gid"[,"("]*) none;; esac; done;'
-)
+# Nothing but the gids: a member of a directory service may be called CORP\carl, which echo obeys.
+_GIDS = "set -- $(timeout 5 getent group {groups} 2>/dev/null | cut -d: -f3);"
+_BY_GID = 'for gid; do case $groups in *",$gid"[,"("]*) none;; esac; done;'
 _BY_NAME = 'case $(timeout 5 id -nu "$u" 2>/dev/null) in {names}) none;; esac;'
 _NO_GROUPS = '[ "$known" != 0 ] || exit 0;'
-_ALL_KNOWN = '[ "$known" != 0 ] || [ "$all" != 0 ] || exit 0;'
+_ALL_KNOWN = '[ "$known" != 0 ] || [ "$#" -lt {count} ] || exit 0;'
 # A record as origin_record.py writes it, with a blank in front of each name of the outer object.
 _RECORDED = f'! grep -rqsxE " .uid.: $u,?" {_RECORDS}'
 
@@ -72,10 +70,10 @@ def condition(groups: Sequence[str], users: Sequence[str]) -> list[str]:
     lines = [_UID, _NONE, _GROUPS]
     if groups:
         lines.append(_IN_GROUP.format(patterns="|".join(f'*"({group})"*' for group in groups)))
-        lines += [_LINES.format(groups=" ".join(groups)), _BY_GID]
+        lines += [_GIDS.format(groups=" ".join(groups)), _BY_GID]
     if users:
         lines.append(_BY_NAME.format(names="|".join(users)))
-    lines.append(_ALL_KNOWN if groups else _NO_GROUPS)
+    lines.append(_ALL_KNOWN.format(count=len(groups)) if groups else _NO_GROUPS)
     return [*lines, _RECORDED]
 
 

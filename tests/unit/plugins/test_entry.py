@@ -96,6 +96,7 @@ def test_the_stub_knows_groups_and_users_without_python(tree: Tree, fire: Fire) 
         ("uid=1001(ann) gid=990(other) groups=990(other)", True),
         ("uid=1001(ann) gid=1001(ann) groups=1001(ann),990", True),
         ("uid=990(ann) gid=9900(two2) groups=9900(two2),4990(a one),7(domain users)", False),
+        ("uid=1001(ann) gid=1(x) groups=1(x),990(two),77(the groups=7)", True),
         ("uid=990(two) gid=1001(x) groups=1001(x)", False),
         ("", False),
     ],

@@ -105,6 +105,9 @@ SAID = 'id() { echo "uid=990(ann) gid=1001(ann) groups=1001(ann),{}100(users)"; 
 STRANGER, MEMBER = SAID.replace("{}", ""), SAID.replace("{}", "990(two),")
 SHARED, NAMELESS = SAID.replace("{}", "990(other),"), SAID.replace("{}", "990,")
 NOBODY_KNOWS = "id() { echo 'no such user' >&2; return 1; }"
+# A name may have blanks; a member's may have a backslash, which echo of dash obeys.
+BLANKS = SAID.replace("{}", "990(two),77(the groups=7),")
+CARL = "getent() { printf '%s\\n' 'one:x:989:CORP\\carl' two:x:990:bob; }"
 HERE, AWAY = "getent() { echo one:x:989:; echo two:x:990:bob; }", "getent() { return 2; }"
 
 
@@ -117,6 +120,8 @@ HERE, AWAY = "getent() { echo one:x:989:; echo two:x:990:bob; }", "getent() { re
         # Another group has its gid, and an earlier line; or nobody knows the gid just then.
         ((SHARED, HERE), 1001, 1),
         ((NAMELESS, HERE), 1001, 1),
+        ((SHARED, CARL), 1001, 1),
+        ((BLANKS, HERE), 1001, 1),
         ((SAID.replace("{}", "9900(other),4990(x),"), HERE), 1001, 0),
         # Nobody can say: those with a record count, and nobody else.
         ((STRANGER, AWAY), 1001, 1),
