@@ -276,7 +276,7 @@ class States:
             return ""
         daemon = primary(self._host)
         for connection in daemon.connections_to if len(daemon.connections_to) > 1 else ():
-            there = effective(self._host, account.name, connection, daemon)
+            there = self._ask(account, groups, connection=connection)
             if there.get("chrootdirectory") not in ("", "none"):
                 continue
             if not any(denials(there, account.name, groups)):
@@ -392,21 +392,30 @@ class States:
         return found is not None and stat.S_ISDIR(found.st_mode)
 
     def _ask(
-        self, account: Account, groups: tuple[str, ...], daemon: Daemon | None = None
+        self,
+        account: Account,
+        groups: tuple[str, ...],
+        daemon: Daemon | None = None,
+        connection: str = "",
     ) -> Settings:
         """Return sshd's settings for an account, cached for all accounts of the same kind.
 
         Accounts are of the same kind if they have the same profile and the same Match lines apply.
 
+        Args:
+            account, groups: whose.
+            daemon: which sshd; None for the primary one.
+            connection: see `sshd.spec`; "" for the daemon's usual one.
+
         Raises:
             SftpJailError: sshd refuses its configuration. This is cached too.
         """
         host = self._host
-        connection = daemon.local if daemon else LOCAL
+        connection = connection or (daemon.local if daemon else LOCAL)
         if self._broken is not None and daemon is None:
             raise self._broken
         try:
-            kind = self._kind(account, groups, daemon)
+            kind = (connection, *self._kind(account, groups, daemon))
             if kind not in self._answers:
                 self._answers[kind] = effective(host, account.name, connection, daemon)
         except SftpJailError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from machine import Machine
-from steps import QUIET, choice, jail, open_with_key, ready, shut, works
+from steps import QUIET, choice, jail, open_with_key, programs_of, ready, shut, works
 
 pytestmark = pytest.mark.halved
 
@@ -94,6 +94,20 @@ def test_match_lines_about_ports_and_addresses(machine: Machine) -> None:
     machine.restart_sshd()
     assert gets_out(machine, 2222) and state(machine) == ("open", "no Match block of sshd jails it")
     assert machine.run("sftpjail", "show", "alice").out != shown
+
+
+def test_list_asks_about_each_place_once(machine: Machine) -> None:
+    """And not for each account: accounts of one kind have one answer."""
+    machine.write(
+        "/etc/ssh/sshd_config.d/05-first.conf", "Match LocalPort 2300\n    PermitTTY no\n"
+    )
+    ready(machine)
+    machine.sh("for n in 1 2 3 4 5 6 7 8; do useradd -M -G sftponly u$n; done")
+    machine.stop_sshd()
+    machine.run("/usr/sbin/sshd", "-p", "2300", "-p", "2222", "-o", "PidFile=/run/sshd.pid")
+    machine.wait_for("/run/sshd.pid", r"\d")
+    programs = programs_of(machine, "sftpjail", "list")
+    assert sum(program.endswith("/sshd") for program in programs) <= 4, programs
 
 
 def test_options_on_the_command_line_count(machine: Machine) -> None:
