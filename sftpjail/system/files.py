@@ -162,6 +162,24 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
         os.close(fd)
 
 
+@contextlib.contextmanager
+def _parent_if_there(path: str) -> Iterator[tuple[int, str] | None]:
+    """As `parent`, but yield None where the directory is missing.
+
+    It may also go meanwhile, as in /run/user when a session ends.
+    """
+    above = os.path.dirname(path)
+    with contextlib.ExitStack() as stack:
+        found = None
+        try:
+            if os.path.isdir(above):
+                found = stack.enter_context(parent(path))
+        except SftpJailError:
+            if os.path.isdir(above):
+                raise
+        yield found
+
+
 def _is_taken(path: str, error: OSError) -> bool:
     """Return whether others than root can have caused an error, by removing a component of PATH.
 
@@ -363,17 +381,10 @@ def remove_dir(path: str, inode: int = 0) -> bool:
         path: the directory.
         inode: remove it only if it has this inode, in case it was replaced; 0 for any.
     """
-    above = os.path.dirname(path)
-    try:
-        return not os.path.isdir(above) or _remove_dir(path, inode)
-    except SftpJailError:
-        if os.path.isdir(above):
-            raise
-        return True  # it went with what is above, as in /run/user when a session ends
-
-
-def _remove_dir(path: str, inode: int) -> bool:
-    with parent(path) as (directory, name):
+    with _parent_if_there(path) as found:
+        if found is None:
+            return True
+        directory, name = found
         try:
             if inode and os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino != inode:
                 return False
@@ -540,10 +551,11 @@ def keep(path: str) -> None:
 
 def unlink(path: str) -> None:
     """Remove a file if it exists. Its directory may be missing too."""
-    if not os.path.isdir(os.path.dirname(path)):
-        return
-    with parent(path) as (directory, name), useradd_blocked(path):
-        _take_away(name, directory)
+    with _parent_if_there(path) as found:
+        if found is not None:
+            directory, name = found
+            with useradd_blocked(path):
+                _take_away(name, directory)
 
 
 def _take_away(name: str, directory: int) -> None:
