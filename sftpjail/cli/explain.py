@@ -60,12 +60,12 @@ def explain(context: Context) -> int:
         problems = problems_of(engine, account)
         if account.exists:
             address = context.arguments.address or example(account, engine.host) or LOOPBACK
-            shut = any(one.hides for one in problems) or _is_shut(account, engine.host)
-            for ask in (refused_there, account_rules):
-                said, wrong_there = ask(account, engine.host, address)
-                facts = [*facts, *said]
-                if not (shut and ask is account_rules):  # PAM says so because it is shut out
-                    problems = [*problems, *wrong_there]
+            by_address, refused = refused_there(account, engine.host, address)
+            by_pam, denied = account_rules(account, engine.host, address)
+            if any(one.hides for one in problems) or _is_shut(account, engine.host):
+                denied = []  # PAM says so because it is shut out
+            facts = [*facts, *by_address, *by_pam]
+            problems = [*problems, *refused, *denied]
     context.answers |= {
         "user": account.name,
         "profile": account.profile.name if account.profile else None,
