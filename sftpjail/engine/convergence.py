@@ -16,7 +16,8 @@ from .plan import OURS, Event, OnMount, OnUnmount, Plan, Step, names_of
 
 # The facts do not show whether these have been done.
 _NO_FACTS = (Check, EndProcesses, Notify, Run)
-_PLACES = ("path", "owner", "mount")
+# The first word of the keys whose second one is a path.
+_PLACES = ("path", "owner", "mount", "share", "unshare")
 
 
 class Planner(Protocol):

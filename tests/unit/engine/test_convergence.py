@@ -11,13 +11,24 @@ from fakes import FakeHost, Programs
 from world import World, WorldFiles
 
 from sftpjail import hookimpl
-from sftpjail.actions import Action, MakeDir, Notify, Remove, Run, WriteFile
+from sftpjail.actions import (
+    Action,
+    MakeDir,
+    Notify,
+    Remove,
+    Run,
+    SetOwner,
+    Share,
+    Unshare,
+    WriteFile,
+)
 from sftpjail.config import Config
-from sftpjail.engine.convergence import NotConverged
+from sftpjail.engine.convergence import NotConverged, _is_of_users
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.engine.plan import OnUserCreate
 from sftpjail.errors import SftpJailError
+from sftpjail.formats.acl import Access
 from sftpjail.model import Account
 
 Wish = Callable[[], list[Action]]
@@ -74,6 +85,25 @@ def test_who_undoes_it_in_a_home_keeps_nobody_from_a_change(world: World) -> Non
     assert done(engine_of(world, mounts=wish)) == [] and len(world.history()) == 1
     with pytest.raises(NotConverged):
         done(engine_of(world, mounts=wish, keys=restless(world, "outside")))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        MakeDir,
+        lambda path: SetOwner(path, 0, 0, 0o755),
+        lambda path: Share(path, 4002),
+        lambda path: Unshare(path, 4002, Access(0, 0o755)),
+    ],
+    ids=["make", "own", "share", "unshare"],
+)
+def test_what_users_can_change_keeps_nobody_from_a_change(
+    world: World, kind: Callable[[str], Action]
+) -> None:
+    world.of_users = (world.path("home"),)
+    host = engine_of(world).host
+    assert _is_of_users(kind(world.path("home/site")), host)
+    assert not _is_of_users(kind(world.path("site")), host)
 
 
 def test_a_strangers_part_that_is_never_done_is_left_out(world: World) -> None:
