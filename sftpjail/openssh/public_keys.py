@@ -63,7 +63,7 @@ def split_options(line: str) -> tuple[tuple[str, ...], str]:
         SftpJailError: unbalanced quotes.
     """
     if _TYPE.match(line):
-        return (), line
+        return (), line.strip(" \t")
     options: list[str] = []
     current, quoted, escaped = "", False, False
     for index, character in enumerate(line):
@@ -89,7 +89,9 @@ def refused(options: tuple[str, ...]) -> str:
     names = [option.partition("=")[0].lower() for option in options]
     if names.count("from") > 1:
         return "option from: sshd takes no key that has it twice"
-    return "option expiry-time: sshd takes no such time" if None in _ends(options) else ""
+    if None in _ends(options):
+        return "option expiry-time: sshd takes no such time"
+    return ""
 
 
 def strange_option(options: tuple[str, ...]) -> str:
@@ -289,7 +291,9 @@ def _why_not(entry: Entry) -> str:
     """Return why a line may not be copied to a jail's key file, or ""."""
     if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in entry.text):
         return "the key line has a control character"
-    return unfit(entry.key) if entry.key else f"{entry.problem}: {entry.text[:40]!r}"
+    if entry.key:
+        return unfit(entry.key)
+    return f"{entry.problem}: {entry.text[:40]!r}"
 
 
 def tidy(key: Key) -> Key:
@@ -394,7 +398,9 @@ def _moment(value: str) -> int | None:
     form = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}[len(found[1])]
     try:
         when = time.strptime(found[1], form)
-        return calendar.timegm(when) if found[2] else int(time.mktime(when))
+        if found[2]:
+            return calendar.timegm(when)
+        return int(time.mktime(when))
     except (ValueError, OverflowError):
         return None
 

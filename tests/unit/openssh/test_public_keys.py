@@ -63,6 +63,7 @@ def test_options_are_split_where_sshd_splits_them(options: list[str], gap: str) 
 
 
 @given(line=st.text() | st.text(st.sampled_from('ab ,="\\\tssh-rsa')))
+@example(line="ssh-0 ")
 def test_any_line_is_split_or_refused_and_nothing_is_lost(line: str) -> None:
     try:
         options, rest = public_keys.split_options(line)
