@@ -264,7 +264,10 @@ def parse(text: str, path: str = PATH) -> Config:
 def _known(spec: Any, sections: Sequence[str]) -> list[str]:
     """Return the settings and sections that a section may have."""
     for name in sections:
-        spec = spec[name] if name in spec else spec.get("__many__", {})
+        if name in spec:
+            spec = spec[name]
+        else:
+            spec = spec.get("__many__", {})
     return [name for name in spec if name != "__many__"]
 
 
@@ -310,7 +313,9 @@ def _build(raw: Any, path: str) -> Config:
 
 def _metrics(raw: Any, path: str) -> Metrics:
     where = f"{path}: [metrics] file"
-    file = _absolute(raw["file"], where) if raw["file"] else ""
+    file = ""
+    if raw["file"]:
+        file = _absolute(raw["file"], where)
     if file and not is_for_node_exporter(file):
         raise UsageError(f"{where}: {file!r} must end in .prom: node_exporter reads no other file")
     return Metrics(file, raw["accounts"], raw["check"])
@@ -323,7 +328,9 @@ def is_for_node_exporter(path: str) -> bool:
 
 def _events(raw: Any, path: str) -> Events:
     try:
-        user = valid_name(raw["user"]) if raw["user"] else ""
+        user = ""
+        if raw["user"]:
+            user = valid_name(raw["user"])
     except UsageError as error:
         raise UsageError(
             f"{path}: [events] user: {error.message}",
@@ -429,7 +436,9 @@ def _check_profile(profile: Profile) -> None:
 def _quota(text: str) -> int:
     """Return how many bytes `quota` is, 0 for any number. Raises UsageError."""
     try:
-        return size(text) if text else 0
+        if not text:
+            return 0
+        return size(text)
     except UsageError as error:
         raise UsageError(f"quota = {error.message}") from error
 

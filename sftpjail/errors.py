@@ -28,7 +28,9 @@ def denied(error: BaseException) -> str:
         return "out of memory"
     if not isinstance(error, OSError) or error.errno not in _DENIED:
         return ""
-    return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
+    if error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return f"{error.strerror}"
 
 
 class SftpJailError(Exception):
@@ -138,7 +140,9 @@ def unreadable(what: str, error: OSError | UnicodeDecodeError) -> SftpJailError:
         error: why not.
     """
     message = f"cannot read {what}: {getattr(error, 'strerror', '') or error}"
-    return SftpJailError(message) if denied(error) else UsageError(message)
+    if denied(error):
+        return SftpJailError(message)
+    return UsageError(message)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -146,4 +150,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # late: only an error asks this
 
     meant = get_close_matches(word, list(known), 1, 0.7)
-    return f"; did you mean {meant[0]}?" if meant else ""
+    if not meant:
+        return ""
+    return f"; did you mean {meant[0]}?"

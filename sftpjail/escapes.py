@@ -71,7 +71,9 @@ def one_line(text: str) -> str:
             marks += 1
             good = good and marks <= _MARKS
         else:
-            marks = 0 if character.isalnum() else _MARKS
+            marks = 0
+            if not character.isalnum():
+                marks = _MARKS
         parts.append(character if good else _escape(character))
     return "".join(parts)
 
@@ -98,7 +100,9 @@ def shown(value: str) -> str:
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, such as "1 jail" or "2 jails"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun}s"
 
 
 def some(words: Iterable[str], most: int, between: str = ", ") -> str:
@@ -110,7 +114,9 @@ def some(words: Iterable[str], most: int, between: str = ", ") -> str:
         between: what stands between two.
     """
     known = list(words)
-    more = f" and {len(known) - most} more" if len(known) > most else ""
+    more = ""
+    if len(known) > most:
+        more = f" and {len(known) - most} more"
     return between.join(known[:most]) + more
 
 
@@ -120,7 +126,9 @@ def command(text: str) -> str:
     shlex.quote(3) leaves a line break within its quotes: whoever copies that pastes two lines, and
     sees neither what they are nor where the first one ends. Escaped it would be about another file.
     """
-    return text if is_shown(text) else ""
+    if is_shown(text):
+        return text
+    return ""
 
 
 def remedy(fix: str, choices: Sequence[tuple[str, str]], advice: str) -> Remedy:
@@ -136,7 +144,9 @@ def remedy(fix: str, choices: Sequence[tuple[str, str]], advice: str) -> Remedy:
     """
     given = (fix, *(line for _, line in choices))
     words = next((line for line in given if isinstance(line, Advice)), advice)
-    wanted = "" if isinstance(fix, Advice) else fix
+    wanted = ""
+    if not isinstance(fix, Advice):
+        wanted = fix
     asked = [Choice(*one) for one in choices if one[1] and not isinstance(one[1], Advice)]
     good = tuple(Choice(one_line(one.label), one.command) for one in asked if command(one.command))
     if command(wanted):

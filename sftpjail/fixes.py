@@ -112,7 +112,9 @@ def aside(path: str, host: Paths) -> str:
 def aside_or_why(path: str, host: Paths, *then: str) -> str:
     """Return what `aside` returns, with commands that follow, or `advice` where it has none."""
     command = aside(path, host)
-    return " && ".join((command, *then)) if command else advice(path, host)
+    if command:
+        return " && ".join((command, *then))
+    return advice(path, host)
 
 
 def move(path: str, to: str, host: Paths) -> str:
@@ -121,13 +123,17 @@ def move(path: str, to: str, host: Paths) -> str:
     There is one only where both directories are root's alone, with all above them.
     """
     pair = _in_roots_directory(path, host), _in_roots_directory(to, host)
-    return join(["mv", "-nT", *pair]) if all(pair) else ""
+    if not all(pair):
+        return ""
+    return join(["mv", "-nT", *pair])
 
 
 def remove_trees(paths: Sequence[str], host: Paths) -> str:
     """Return the command that deletes directories with all that is in them, asking first, or ""."""
     real = [_in_roots_directory(path, host) for path in paths]
-    return f"rm -rI --one-file-system {join(real)}" if real and all(real) else ""
+    if real and all(real):
+        return f"rm -rI --one-file-system {join(real)}"
+    return ""
 
 
 def _in_roots_directory(path: str, host: Paths) -> str:

@@ -99,7 +99,9 @@ def _network(word: str) -> str:
         four = network.network_address.ipv4_mapped
         raise UsageError(f"{word}: sshd takes such a client for an IPv4 one; write {four}")
     single = network.prefixlen == network.max_prefixlen
-    return str(network.network_address) if single else str(network)
+    if single:
+        return str(network.network_address)
+    return str(network)
 
 
 def _address(word: str) -> object:
@@ -152,8 +154,12 @@ def days(text: str, least: int = 0) -> int:
         UsageError: it is neither, too few, or more than a century.
     """
     found = re.fullmatch(r"([0-9]{1,5})([dw]?)", text)
-    unit = 7 if found and found[2] == "w" else 1
-    count = int(found[1]) * unit if found else -1
+    unit = 1
+    if found and found[2] == "w":
+        unit = 7
+    count = -1
+    if found:
+        count = int(found[1]) * unit
     if not least <= count <= MOST_DAYS:
         raise UsageError(f"{text!r} is not a number of days, such as 90d, or weeks, such as 12w")
     return count
@@ -219,7 +225,9 @@ def stored(count: int | None) -> str:
     """Return how much an account may store, in words: bytes, 0 for any number, None by profile."""
     if count is None:
         return "what its profile says"
-    return in_units(count) if count else "any number of bytes"
+    if not count:
+        return "any number of bytes"
+    return in_units(count)
 
 
 @dataclass(frozen=True)
@@ -268,7 +276,9 @@ class Profile:
     @property
     def base(self) -> str:
         """The directory that holds this profile's jails, or "" where they are the homes."""
-        return "" if self.in_home else posixpath.dirname(self.chroot)
+        if self.in_home:
+            return ""
+        return posixpath.dirname(self.chroot)
 
 
 @dataclass(frozen=True)
@@ -375,7 +385,9 @@ class Bind:
     def owner(self) -> Ids | None:
         """Whose files the jail sees as the account's, by its map; None where that is not ours."""
         found = _MAP.fullmatch(self.map)
-        return Ids(int(found[1]), int(found[3])) if found else None
+        if not found:
+            return None
+        return Ids(int(found[1]), int(found[3]))
 
     @property
     def is_asked_for(self) -> bool:

@@ -90,7 +90,9 @@ class Entry:
         """Its quota in bytes: 0 for none, None for what the profile says."""
         if not self.quota:
             return None
-        return 0 if self.quota == "none" else size(self.quota)
+        if self.quota == "none":
+            return 0
+        return size(self.quota)
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ class InvalidValue(Exception):
 def entry_of(row: Row) -> tuple[Entry | None, list[Fault]]:
     """Return what a row says, or None, and what is wrong in it."""
     faults = []
-    name = str(row.name) if isinstance(row.name, str) else ""
+    name = ""
+    if isinstance(row.name, str):
+        name = str(row.name)
     try:
         valid_name(name)
     except UsageError as error:
@@ -302,7 +306,9 @@ def _quota(value: Any) -> str:
         value = str(value)
     text = _text(value).strip()
     if text in ("", "profile", "none"):
-        return text if text == "none" else ""
+        if text == "none":
+            return text
+        return ""
     try:
         return exact_size(size(text))
     except UsageError as error:
@@ -407,7 +413,9 @@ def misread(entry: Entry, key: str) -> str:
         found = _READERS[key](value)
     except InvalidValue as wrong:
         return without_hashes(str(wrong))
-    return "" if found == getattr(entry, key) else f"{shown(str(value))} is read as something else"
+    if found == getattr(entry, key):
+        return ""
+    return f"{shown(str(value))} is read as something else"
 
 
 def mount_text(mount: MountWanted) -> str:

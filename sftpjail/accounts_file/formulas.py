@@ -10,9 +10,13 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 def guarded(cell: str) -> str:
     """Return a cell as it is written, so that no spreadsheet computes it."""
-    return f"'{cell}" if _FORMULA.match(cell) else cell
+    if _FORMULA.match(cell):
+        return f"'{cell}"
+    return cell
 
 
 def plain(cell: str) -> str:
     """Return a cell as it was before `guarded`; one that was typed as it stands stays so."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    if cell.startswith("'") and _FORMULA.match(cell):
+        return cell[1:]
+    return cell

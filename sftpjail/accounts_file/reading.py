@@ -63,7 +63,9 @@ def form_of(text: str) -> str:
     if first.startswith("["):
         return "configobj"
     columns = [column.strip(' \t"').lower() for column in re.split("[,;\t]", first)]
-    return "csv" if len(columns) > 1 and "name" in columns else ""
+    if len(columns) > 1 and "name" in columns:
+        return "csv"
+    return ""
 
 
 def read(text: str, form: str, path: str) -> AccountsFile:
@@ -83,7 +85,8 @@ def read(text: str, form: str, path: str) -> AccountsFile:
     for row in rows:
         entry, wrong = entry_of(row)
         faults += wrong
-        entries += [entry] if entry else []
+        if entry:
+            entries.append(entry)
     entries, twice = _without_twins(entries)
     return AccountsFile(path, tuple(entries), (*faults, *twice))
 
@@ -157,7 +160,9 @@ def _places(lines: Sequence[str]) -> dict[str, dict[str, int]]:
     for number, line in enumerate(lines, 1):
         if not quote:
             section, setting = _SECTION.match(line), _SETTING.match(line)
-            name = section[2].strip("\"'") if section else ""
+            name = ""
+            if section:
+                name = section[2].strip("\"'")
             if section and section[1].count("[") > 1:
                 here.setdefault(name, number)
             elif section:
@@ -205,7 +210,8 @@ def _json(text: str, path: str) -> Iterator[Row]:
             yield _row(account, text[begin:at], begin, line_of, path)
             at = _blank(text, at)
             more = text.startswith(",", at)
-            at = _after(text, at, ",") if more else at
+            if more:
+                at = _after(text, at, ",")
         at = _after(text, _after(text, at, "]"), "}")
         if at != len(text):
             raise ValueError("there is more after its end")
@@ -215,7 +221,10 @@ def _json(text: str, path: str) -> Iterator[Row]:
         what = f"{shown(str(error))} occurs twice in one account"
         raise _refuse(path, line_of(at), what) from error
     except (ValueError, RecursionError) as error:
-        what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        if isinstance(error, RecursionError):
+            what = "it is nested too deeply"
+        else:
+            what = str(error)
         raise _refuse(path, line_of(at), what) from error
 
 
@@ -231,7 +240,9 @@ class _Lines:
 
 def _blank(text: str, at: int) -> int:
     found = _BLANK.match(text, at)
-    return found.end() if found else at
+    if found:
+        return found.end()
+    return at
 
 
 def _after(text: str, at: int, mark: str) -> int:
@@ -281,7 +292,9 @@ def _header(cells: Sequence[str], line: int, path: str) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     other = next((mark for mark in (";", "\t") if any(mark in name for name in names)), "")
     if other:
-        mark = "semicolons" if other == ";" else "tabs"
+        mark = "tabs"
+        if other == ";":
+            mark = "semicolons"
         raise _refuse(path, line, f"its columns are separated by {mark}; save it with commas")
     _refuse_unknown(path, line, names, FIELDS)
     if "name" not in names:

@@ -45,7 +45,9 @@ def _cell(key: str, value: Any, entry: Entry) -> str:
     if isinstance(value, list):
         return "\n".join(value)
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        if value:
+            return "yes"
+        return "no"
     return str(value)
 
 

@@ -103,7 +103,9 @@ class AddAccounts(Action):
 
     def diff(self, view: View) -> Iterator[str]:
         for account in self.accounts:
-            password = ", password (set)" if account.password != "*" else ""
+            password = ""
+            if account.password != "*":
+                password = ", password (set)"
             yield f"+ account {account.name}, uid {account.uid}, home {account.home}{password}"
 
 
@@ -132,7 +134,9 @@ class SetPasswords(Action):
 
     def diff(self, view: View) -> Iterator[str]:
         for name, password in self.passwords:
-            word = "(changed)" if view.shadow(name).password.startswith("$") else "(set)"
+            word = "(set)"
+            if view.shadow(name).password.startswith("$"):
+                word = "(changed)"
             yield f"~ account {name}: password {word if password.startswith('$') else 'none'}"
 
 
@@ -353,4 +357,6 @@ class SetGroup(Action):
         yield f"{'+' if self.present else '-'} group {self.name}"
 
     def origin(self, view: View) -> Origin:
-        return Origin(made=(f"group:{self.name}",)) if self.present else Origin()
+        if self.present:
+            return Origin(made=(f"group:{self.name}",))
+        return Origin()

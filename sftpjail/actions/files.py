@@ -89,7 +89,9 @@ class SetOwner(Action):
 
     @property
     def phase(self) -> Phase:
-        return Phase.DIRECTORIES if self.uid == 0 else Phase.GIVING
+        if self.uid == 0:
+            return Phase.DIRECTORIES
+        return Phase.GIVING
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -112,7 +114,9 @@ class SetOwner(Action):
 
     def origin(self, view: View) -> Origin:
         found = self._found(view)
-        return Origin(owners={self.path: found}) if found and self.remember else Origin()
+        if found and self.remember:
+            return Origin(owners={self.path: found})
+        return Origin()
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,9 @@ class WriteFile(Action):
         yield from difflib.unified_diff(before, after, self.path, self.path, lineterm="", n=1)
 
     def origin(self, view: View) -> Origin:
-        return Origin() if view.lstat(self.path) else Origin(made=(self.path,))
+        if view.lstat(self.path):
+            return Origin()
+        return Origin(made=(self.path,))
 
 
 @dataclass(frozen=True)
@@ -289,7 +295,9 @@ class Rename(Action):
 
     @property
     def phase(self) -> Phase:
-        return Phase.FILES if self.early else Phase.REMOVALS
+        if self.early:
+            return Phase.FILES
+        return Phase.REMOVALS
 
     @property
     def key(self) -> tuple[str, ...]:

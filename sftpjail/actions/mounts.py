@@ -89,7 +89,9 @@ class Mount(Action):
         return wanted <= set(point.options) and ("ro" in wanted) == ("ro" in point.options)
 
     def diff(self, view: View) -> Iterator[str]:
-        mark = "~" if view.mount_at(self.target) else "+"
+        mark = "+"
+        if view.mount_at(self.target):
+            mark = "~"
         yield f"{mark} mount {self.source} on {self.target} ({','.join(self.options)})"
 
 

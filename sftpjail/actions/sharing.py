@@ -66,7 +66,9 @@ class Unshare(Action):
 
     def wanted(self, now: Access) -> Access:
         """Return what the directory is to have."""
-        return self.former if now == shared(self.former, self.gid) else now
+        if now == shared(self.former, self.gid):
+            return self.former
+        return now
 
     def diff(self, view: View) -> Iterator[str]:
         yield (

@@ -198,7 +198,9 @@ def day_in(days: int) -> str:
 def disable(context: Context) -> int:
     """Shut an account out, and end its sessions with --now."""
     given = context.arguments
-    until = coming_date(given.until, "--until") if given.until else ""
+    until = ""
+    if given.until:
+        until = coming_date(given.until, "--until")
     why = one_line(given.reason.strip())
     with context.engine() as engine:
         account = find_jailed(valid_name(given.user), engine.config, engine.host)
@@ -207,7 +209,9 @@ def disable(context: Context) -> int:
         if given.now:
             _refuse_shared(account, engine.host)
         plan = _plan(engine, [OnUserDisable(account, why, until)], account, shut=True)
-        end = f" until {until}" if until else ""
+        end = ""
+        if until:
+            end = f" until {until}"
         done = f"{name} is disabled{end}; to let it in again: sftpjail enable {quote(name)}"
         context.finish(engine, plan, done, f"{name} is disabled{end}")
     # No further session can be opened now.
@@ -257,7 +261,9 @@ def enable(context: Context) -> int:
             events = [*made, OnUserEnable(account)]
         elif is_shut(account, host):
             raise SftpJailError(f"{name} is not disabled; it is shut out: {reason(account, host)}")
-        past = own_expiry(account, host) if events else ""
+        past = ""
+        if events:
+            past = own_expiry(account, host)
         if past:
             what = f"{name} is no longer disabled, but it expired on {past}"
             problems = [Problem(what, "sshd refuses every login", f"chage -E -1 {quote(name)}")]
@@ -276,7 +282,9 @@ def set_account(context: Context) -> int:
     if not any(one is not None for one in wanted) and not (given.password or given.no_password):
         raise UsageError("set needs at least one option", advice="see sftpjail set --help")
     name = valid_name(given.user)
-    date = "" if given.expires in (None, "never") else coming_date(given.expires, "--expires")
+    date = ""
+    if given.expires not in (None, "never"):
+        date = coming_date(given.expires, "--expires")
     addresses = wanted_addresses(given.addresses)
     hashed = wanted_password(name, context)
     with context.engine() as engine:
@@ -315,7 +323,9 @@ def _wanted_events(
         words += [f"{name} expires on {date}" if date else f"{name} does not expire"]
         events += [OnUserExpire(account, date)]
     if addresses is not None:
-        where = f"{' '.join(addresses)} only" if addresses else "any address"
+        where = "any address"
+        if addresses:
+            where = f"{' '.join(addresses)} only"
         words += [f"{name} is let in from {where}"]
         events += [OnUserLimit(account, addresses)]
     if given.connections is not None:
@@ -356,10 +366,15 @@ def kick(context: Context) -> int:
         refuse_other(account, engine.host)
         _refuse_shared(account, engine.host)
     name, there = account.name, in_jail(account.uid)
-    ended = end_sessions(account.uid) if there and not context.dry_run else 0
+    ended = 0
+    if there and not context.dry_run:
+        ended = end_sessions(account.uid)
     if ended:
         tell(syslog.LOG_NOTICE, f"the sessions of {name} were ended by sftpjail kick")
-    words = f"ended the sessions of {name}" if there else f"{name} has no session"
+    if there:
+        words = f"ended the sessions of {name}"
+    else:
+        words = f"{name} has no session"
     context.say([f"would have {words}" if there and context.dry_run else words])
     context.answers |= {"dry_run": context.dry_run, "ended": ended}
     return context.close(0)
@@ -374,6 +389,10 @@ def _plan(engine: Engine, events: Sequence[Event], account: Account, *, shut: bo
         account: the account concerned.
         shut: whether it will be shut out.
     """
-    listed = list_with(account, engine.host, shut=shut) if events else None
-    first = [OnSetup()] if listed is not None else []
+    listed = None
+    if events:
+        listed = list_with(account, engine.host, shut=shut)
+    first = []
+    if listed is not None:
+        first = [OnSetup()]
     return engine.plan([*first, *events], listed=listed)

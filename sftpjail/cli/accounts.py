@@ -144,7 +144,10 @@ def parse_mount(text: str) -> MountWanted:
         UsageError: it is not of that form.
     """
     found = re.fullmatch(r"(.*?)(?::as=([^/:]+(?::[^/:]+)?)|:group=([^/:]+))?", text, re.DOTALL)
-    front, owner, group = found.groups("") if found else (text, "", "")
+    if found:
+        front, owner, group = found.groups("")
+    else:
+        front, owner, group = (text, "", "")
     read_only = front.endswith(":ro")
     body = front.removesuffix(":ro" if read_only else ":rw")
     source, colon, target = body.rpartition(":")
@@ -200,7 +203,9 @@ def _wanted(context: Context) -> Wanted:
     name = valid_name(given.user)
     mounts = [parse_mount(text) for text in given.mount]
     keys = read_keys({file: read_source(file) for file in given.key}, Host())
-    expires = coming_date(given.expires, "--expires") if given.expires is not None else ""
+    expires = ""
+    if given.expires is not None:
+        expires = coming_date(given.expires, "--expires")
     addresses = wanted_addresses(given.addresses) or ()
     hashed, most = wanted_password(name, context), given.connections or 0
     return Wanted(name, keys, mounts, expires, hashed, addresses, most)
@@ -306,7 +311,9 @@ def _report_useless(seek: Callable[[], Account], wanted: Wanted, context: Contex
         account = seek()
         config, host = context.config(), Host()
         binds = _binds(account, wanted.mounts, host)
-        useless = of_passwords(account.name, config) if wanted.hashed else []
+        useless = []
+        if wanted.hashed:
+            useless = of_passwords(account.name, config)
         return [*unusable(account, binds, host, config), *useless]
 
     context.look_after(look)
@@ -322,7 +329,10 @@ def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> 
     given, host = context.arguments, engine.host
     account = host.account(name)
     if account is None:
-        home = f"/{profile.files}" if profile.home == "inside" else f"/home/{name}"
+        if profile.home == "inside":
+            home = f"/{profile.files}"
+        else:
+            home = f"/home/{name}"
         account = Account(name, -1, -1, home, profile.shell, forced=given.force)
         account = replace(account, profile=profile)
         _foresee(account, given.options, host, engine.config)
@@ -338,8 +348,12 @@ def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> 
 def _binds(account: Account, mounts: Sequence[MountWanted], host: Host) -> list[Bind]:
     found = []
     for one in mounts:
-        ids = resolve(one.owner, host) if one.owner else None
-        gid = group_id(one.group, host) if one.group else None
+        ids = None
+        if one.owner:
+            ids = resolve(one.owner, host)
+        gid = None
+        if one.group:
+            gid = group_id(one.group, host)
         places = one.source, one.target, one.read_only
         bind = make_bind(account, *places, under_home=False, owner=ids, group=gid)
         if bind.role == "home":
@@ -394,7 +408,8 @@ def adopt(context: Context) -> int:
         refuse_missing(profile, host)
         events, problems = migrate_events(account, engine)
         events = [*create_events(account, host, engine.manager), *events]
-        events += [OnUserConfine(account)] if given.close else []
+        if given.close:
+            events.append(OnUserConfine(account))
         done = f"{account.name} is jailed in {account.jail}"
         if works:
             done += f"; ended: {activity.listed(works)}"
@@ -424,7 +439,10 @@ def _adopting_profile(found: Account, wanted: str, config: Config) -> Profile:
         UsageError: there is no such profile, or the account could not be in it.
         SftpJailError: another profile jails the account.
     """
-    profile = config.profile(wanted) if wanted or found.profile is None else found.profile
+    if wanted or found.profile is None:
+        profile = config.profile(wanted)
+    else:
+        profile = found.profile
     if found.profile not in (None, profile):
         raise SftpJailError(
             f"{found.name} is jailed by profile {found.profile and found.profile.name} already"
@@ -485,7 +503,9 @@ def _refusal(account: Account, works: list[activity.Work], context: Context) -> 
     kept = account.kept or ()
     going_on = {*kept, *(work.kind for work in works)}
     kinds = ",".join(kind for kind in activity.KINDS if kind in going_on)
-    also_kept = ["--keep", ",".join(kept)] if kept else []
+    also_kept = []
+    if kept:
+        also_kept = ["--keep", ",".join(kept)]
     close = shlex.join([*adopt_it, "--close", *also_kept, account.name])
     keep = shlex.join([*adopt_it, "--keep", kinds, account.name])
     return SftpJailError(

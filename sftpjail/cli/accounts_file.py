@@ -109,9 +109,14 @@ def read_accounts(path: str, form: str | None) -> Source:
     """
     if not path:
         raise UsageError("the name of FILE is empty")
-    shown = "standard input" if path in _STDIN else path
+    shown = path
+    if path in _STDIN:
+        shown = "standard input"
     try:
-        fd = sys.stdin.fileno() if path in _STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if path in _STDIN:
+            fd = sys.stdin.fileno()
+        else:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         with open(fd, "rb", closefd=path not in _STDIN) as handle:
             found = os.fstat(fd)
             data = handle.read(_MOST + 1)
@@ -140,7 +145,9 @@ def _other(found: os.stat_result, of_group: int, of_others: int) -> str:
         return f"uid {found.st_uid}"
     if found.st_mode & of_others:
         return "everybody"
-    return f"the group {found.st_gid}" if found.st_mode & of_group else ""
+    if found.st_mode & of_group:
+        return f"the group {found.st_gid}"
+    return ""
 
 
 def _too_open(path: str, words: str) -> SftpJailError:
@@ -181,7 +188,9 @@ def _refuse(errors: dict[str, SftpJailError], given: argparse.Namespace) -> None
         raise every[0].saying(f"nothing was changed: {every[0].message}")
     words = some((error.message for error in every), _SHOWN, "; ")
     usage = all(isinstance(error, UsageError) for error in every)
-    kind = UsageError if usage else SftpJailError
+    kind = SftpJailError
+    if usage:
+        kind = UsageError
     raise kind(f"nothing was changed: {words}", advice="correct that, or give --keep-going")
 
 
@@ -212,10 +221,15 @@ def _ask(context: Context, file: AccountsFile) -> frozenset[str] | None:
             return frozenset(doing)
         raise UsageError("nothing was changed")
     command = ["sftpjail", "apply", "--yes"]
-    command += ["--missing", given.missing] if given.missing else []
-    command += ["--format", given.format] if given.format else []
-    command += ["--keep-going"] if given.keep_going else []
-    whole = join([*command, given.file]) if given.file not in _STDIN else ""
+    if given.missing:
+        command += ["--missing", given.missing]
+    if given.format:
+        command += ["--format", given.format]
+    if given.keep_going:
+        command.append("--keep-going")
+    whole = ""
+    if given.file not in _STDIN:
+        whole = join([*command, given.file])
     raise UsageError(
         f"confirmation is needed: {words}", whole, advice="" if whole else "give --yes"
     )
@@ -302,7 +316,9 @@ def export(context: Context) -> int:
     if given.output == "":
         raise UsageError("the name of --output is empty")
     if given.secrets and not given.output and (sys.stdout.isatty() or context.json):
-        where = "part of --json's answer" if context.json else "shown on a terminal"
+        where = "shown on a terminal"
+        if context.json:
+            where = "part of --json's answer"
         raise UsageError(f"password hashes are not {where}", advice="give --output FILE")
     with context.engine(reading=True) as engine:
         every = jailed(engine.config, engine.host)

@@ -62,7 +62,10 @@ def check(context: Context) -> int:
         if not context.dry_run:
             reload_stale(engine)
         engine = engine.on(Host())
-        left = problems if context.dry_run else judge(engine, users)
+        if context.dry_run:
+            left = problems
+        else:
+            left = judge(engine, users)
     left_whats = {problem.what for problem in left}
     fixed = [problem for problem in problems if problem.what not in left_whats]
     context.answers |= {
@@ -122,7 +125,9 @@ def _conclude(context: Context, text: str, bad: bool) -> None:
         return
     from .drawing import cell, picture
 
-    style = "bold red" if bad else "bold green"
+    style = "bold green"
+    if bad:
+        style = "bold red"
     context.draw(picture(lambda console: console.print(cell(text, style), soft_wrap=True)))
 
 

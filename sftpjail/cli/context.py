@@ -243,7 +243,9 @@ class Context:
         Texts are escaped, so that none can look like a line of ours.
         """
         for problem in map(_as_problem, problems):
-            whose = f"{whom(problem)}: " if problem.about else ""
+            whose = ""
+            if problem.about:
+                whose = f"{whom(problem)}: "
             print_problem(replace(problem, what=whose + problem.what))
 
     def answer_problems(self, problems: Iterable[str | SftpJailError | Problem]) -> None:
@@ -311,14 +313,12 @@ class Context:
             import json  # late: few want it
 
             actions = self.answers.get("actions")
-            changed = (
-                {}
-                if actions is None
-                else {
+            changed = {}
+            if actions is not None:
+                changed = {
                     "changed": bool(actions) and not self.dry_run,
                     "dry_run": self.dry_run,
                 }
-            )
             answer = {"command": self.arguments.command} | changed | self.answers
             self._print(json.dumps(answer, indent=1))
         return code
@@ -353,21 +353,30 @@ def whom(problem: Problem) -> str:
 
 def title(problem: Problem) -> str:
     """Return what is wrong and why it matters, marked if it is only advice."""
-    what = f"advice: {problem.what}" if problem.severity == "advice" else problem.what
-    return f"{what} ({problem.why})" if problem.why else what
+    if problem.severity == "advice":
+        what = f"advice: {problem.what}"
+    else:
+        what = problem.what
+    if problem.why:
+        return f"{what} ({problem.why})"
+    return what
 
 
 def remedies(problem: Problem) -> list[str]:
     """Return the lines below a problem: the command that fixes it, its choices and its advice."""
     lines = [f"  fix: {problem.fix}"] if problem.fix else []
     lines += [f"  choice: {choice.label}: {choice.command}" for choice in problem.choices]
-    return [*lines, f"  advice: {problem.advice}"] if problem.advice else lines
+    if problem.advice:
+        return [*lines, f"  advice: {problem.advice}"]
+    return lines
 
 
 def _as_problem(problem: str | SftpJailError | Problem) -> Problem:
     if isinstance(problem, SftpJailError):
         return Problem.of(problem)
-    return Problem(problem, "") if isinstance(problem, str) else problem
+    if isinstance(problem, str):
+        return Problem(problem, "")
+    return problem
 
 
 def print_problem(problem: Problem) -> None:

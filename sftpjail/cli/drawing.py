@@ -65,7 +65,9 @@ def draw_text(
 
 def draw_problem(console: Console, problem: Problem, head: str) -> None:
     """Draw a problem with its remedies below; HEAD precedes its first line."""
-    mark = "advice: " if problem.severity == "advice" else ""
+    mark = ""
+    if problem.severity == "advice":
+        mark = "advice: "
     lead = " " * len(head)
     further = f"{lead}> "
     draw_text(console, mark + problem.what, head, COLOURS[problem.severity], further)
@@ -95,10 +97,15 @@ def wrap_command(command: str, width: int = WIDTH - 3) -> list[str]:
         if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
             lines[-1] += " \\"
             lines.append("")
-        lines[-1] += f" {word}" if lines[-1] else word
+        if lines[-1]:
+            lines[-1] += f" {word}"
+        else:
+            lines[-1] += word
     with contextlib.suppress(ValueError):
         if shlex.split(" ".join(line.removesuffix(" \\") for line in lines)) == shlex.split(
             command
         ):
-            return lines if lines != [""] else []
+            if lines != [""]:
+                return lines
+            return []
     return [command]

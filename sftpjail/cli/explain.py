@@ -86,11 +86,9 @@ def _is_shut(account: Account, host: Host) -> bool:
 
 
 def _draw(account: Account, facts: list[Fact], problems: list[Problem]) -> str:
-    where = (
-        f"jailed in {account.jail} by profile {account.profile.name}"
-        if account.profile
-        else "not jailed"
-    )
+    where = "not jailed"
+    if account.profile:
+        where = f"jailed in {account.jail} by profile {account.profile.name}"
 
     def draw(console: Console) -> None:
         draw_text(console, f"{account.name}: {where}", "", "bold")
@@ -99,7 +97,9 @@ def _draw(account: Account, facts: list[Fact], problems: list[Problem]) -> str:
         ):
             console.print()
             console.print(cell(topic, "bold"), soft_wrap=True)
-            draw_facts = _draw_tree if topic == "chroot" else _draw_table
+            draw_facts = _draw_table
+            if topic == "chroot":
+                draw_facts = _draw_tree
             draw_facts(console, [fact for fact in facts if fact.topic == topic])
         count = len(problems)
         console.print()
@@ -159,7 +159,9 @@ def _draw_below(console: Console, row: tuple[str, str, str], first: int, bad: bo
     from rich.cells import cell_len, set_cell_size
 
     name, value, note = map(one_line, row)
-    style = COLOURS["broken"] if bad else ""
+    style = ""
+    if bad:
+        style = COLOURS["broken"]
     lead, room = " " * (first + 2), console.width - first - 2
     if cell_len(value) <= room and cell_len(name) <= first:
         console.print(cell(f"{set_cell_size(name, first)}  {value}"), soft_wrap=True)
@@ -179,14 +181,19 @@ def _folded(text: str, width: int) -> list[str]:
 
 def _draw_tree(console: Console, facts: list[Fact]) -> None:
     """Draw facts as a tree like tree(1), in ASCII if the locale has no box characters."""
-    bar, tee, corner = ("│   ", "├── ", "└── ") if shows_unicode() else ("|   ", "|-- ", "`-- ")
+    if shows_unicode():
+        bar, tee, corner = ("│   ", "├── ", "└── ")
+    else:
+        bar, tee, corner = ("|   ", "|-- ", "`-- ")
     depths = _depths(facts)
     for at, (fact, depth) in enumerate(zip(facts, depths, strict=True)):
         label = f"{fact.name}  {fact.value}  {fact.note}".rstrip()
         lasts = [_is_last(depths[at + 1 :], level) for level in range(1, depth + 1)]
         pieces = ["    " if last else bar for last in lasts]
         own = [corner if last else tee for last in lasts[-1:]]
-        style = COLOURS["broken"] if fact.bad else ""
+        style = ""
+        if fact.bad:
+            style = COLOURS["broken"]
         head, further = "".join([*pieces[:-1], *own]), "".join(pieces)
         draw_text(console, label, head, style, f"{further}> ")
 

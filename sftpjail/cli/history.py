@@ -45,7 +45,8 @@ def history(context: Context) -> int:
         raise UsageError(f"--limit {given.limit}: must be 1 or more")
     since = moment(Host(), "--since", given.since)
     found = list(shown(kept.entries(), given.user or "", since or 0))
-    found = found[-given.limit :] if given.limit else found
+    if given.limit:
+        found = found[-given.limit :]
     context.answers["transactions"] = found
     if found:
         context.table(("ID", "WHEN", "WHO", "BY", "WHAT"), [_row(about) for about in found])
@@ -57,7 +58,10 @@ def history(context: Context) -> int:
 def _row(about: dict[str, Any]) -> tuple[str, ...]:
     who = about["who"]
     login = who["name"] or ("-" if who["uid"] is None else f"uid {who['uid']}")
-    way = about["command"] if who["how"] == "command" else who["how"]
+    if who["how"] == "command":
+        way = about["command"]
+    else:
+        way = who["how"]
     return str(about["id"]), local_time(about["time"]), login, way, in_words(about)
 
 

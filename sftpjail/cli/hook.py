@@ -155,7 +155,9 @@ def _arrive(context: Context, engine: Engine, name: str, event: str) -> None:
         return
     account = find(name, engine.config, engine.host)
     if account.profile is None:
-        maker = arrivals.adduser() if event == "useradd-post" else None
+        maker = None
+        if event == "useradd-post":
+            maker = arrivals.adduser()
         if maker is not None:  # it adds groups later
             arrivals.leave_waiter(name, maker)
         _refuse_dropped(engine, account, event)
@@ -177,7 +179,9 @@ def _refuse_dropped(engine: Engine, account: Account, event: str) -> None:
         account.name, replace(engine.config, profiles=profiles_in_force(engine.host)), engine.host
     ).profile
     if in_force is not None and engine.host.lstat(HOST_RECORD) is not None:
-        whom = "Match Group" if in_force.group else "Match User"
+        whom = "Match User"
+        if in_force.group:
+            whom = "Match Group"
         error = SftpJailError(
             f"{account.name} gets no jail: sshd has `{whom} {in_force.name}`, "
             "and no profile of the configuration is about it any more",
@@ -207,7 +211,9 @@ def _leave(engine: Engine, name: str, event: str) -> list[Event]:
     """Return the events for an account that is being deleted, or has been deleted."""
     from ..system import departures  # late: useradd's hook does not need it
 
-    going = engine.host.account(name) if event == "userdel-pre" else None
+    going = None
+    if event == "userdel-pre":
+        going = engine.host.account(name)
     if going is not None and has_remains(name, engine.host):
         # The account keeps its keys and its lines in fstab until it is really deleted, because
         # userdel may still refuse or die.
@@ -219,7 +225,10 @@ def _leave(engine: Engine, name: str, event: str) -> list[Event]:
     # The record is that of the deleted account, even if another account has its uid.
     own = departures.uid_of(name) == str(engine.host.records.uid_of(name))
     departures.end(name)
-    events = forget_events(name, engine) if own else _clearing(name, engine)
+    if own:
+        events = forget_events(name, engine)
+    else:
+        events = _clearing(name, engine)
     if not events and engine.host.lstat(keyfile(name)) is not None:
         tell(
             syslog.LOG_WARNING,
@@ -292,7 +301,9 @@ def _forget_namesake(engine: Engine, name: str) -> Engine:
     old = former_name(account, engine.host, thorough=False)
     if old:
         engine.apply(engine.plan(forget_events(old, engine)))
-    return engine.on(engine.host.anew()) if len(engine.commits) > before else engine
+    if len(engine.commits) > before:
+        return engine.on(engine.host.anew())
+    return engine
 
 
 def _clearing(name: str, engine: Engine) -> list[Event]:

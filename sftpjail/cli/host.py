@@ -119,7 +119,9 @@ def _setup(context: Context, engine: Engine) -> tuple[int, list[Problem | SftpJa
     by_hand = seen_by_setup(engine.host, engine.config, context.arguments.config)
     strange = untaken(engine.config, engine.host)
     members = [*jails.values(), *strange.values()]
-    lost = [LOST] if has_lost_records(engine.config, engine.host) else []
+    lost = []
+    if has_lost_records(engine.config, engine.host):
+        lost = [LOST]
     plan = plan_all(engine, [OnSetup()], members, [], "setup", refusals(strange))
     left = _set_up(context, engine, plan)
     reports = _reports(plan, jails, engine.host)
@@ -144,7 +146,9 @@ def _set_up(context: Context, engine: Engine, plan: Plan) -> list[Problem]:
     notices = engine.apply(plan)
     left = reload_stale(engine)
     notices += start_watcher(engine.config)
-    done = "the files are as configured, but this host is not ready for jails" if left else READY
+    done = READY
+    if left:
+        done = "the files are as configured, but this host is not ready for jails"
     context.report(plan, notices, [done, *plan.said.values()], done)
     return left
 
@@ -238,7 +242,9 @@ def _former(accounts: Iterable[Account], host: Host) -> list[str]:
 def apply(context: Context) -> int:
     """Make and repair jails. A failure is reported and does not stop the others."""
     given = context.arguments
-    source = read_accounts(given.file, given.format) if given.file is not None else None
+    source = None
+    if given.file is not None:
+        source = read_accounts(given.file, given.format)
     if source and source.form:
         if given.prune:
             raise UsageError("--prune is not for a file of accounts")
@@ -249,7 +255,9 @@ def apply(context: Context) -> int:
 
 def _apply(context: Context, wanted: Sequence[str] | None) -> int:
     """Make and repair the jails of some accounts, or for None of all, and update the host."""
-    among = _outstanding(context) if wanted is None else None
+    among = None
+    if wanted is None:
+        among = _outstanding(context)
     if among == set():
         context.say(["nothing to do: all is as it should be"])
         _keep_hourly(context)
@@ -269,8 +277,9 @@ def _apply(context: Context, wanted: Sequence[str] | None) -> int:
         left = skipped.keys() | renamed.keys()
         willing = {name: account for name, account in chosen.items() if name not in left}
         whole = wanted is None
-        strange = untaken(engine.config, engine.host) if whole else {}
-        first = [OnSetup()] if whole else []
+        strange, first = {}, []
+        if whole:
+            strange, first = untaken(engine.config, engine.host), [OnSetup()]
         plan, veto = _apply_for(context, engine, first, willing | strange, last)
         reports = _reports(plan, willing, engine.host)
     _keep_hourly(context)
@@ -290,7 +299,9 @@ def _applied(plan: Plan) -> str:
     if others or not steps:
         return some(sorted(names), 8) or "the host"
     count = len({step.owner for step in steps if step.owner})
-    return f"{counted(count, 'record')} in {ACCOUNTS}, and no jail" if count else "the host"
+    if not count:
+        return "the host"
+    return f"{counted(count, 'record')} in {ACCOUNTS}, and no jail"
 
 
 def _chosen(
@@ -355,7 +366,9 @@ def _apply_for(
     while True:
         chosen, using = list(accounts.values()), engine
         plan, veto = plan_with_setup(engine, first, chosen, last, failed)
-        kept = kept_methods(engine, first, chosen, last, failed) if veto else None
+        kept = None
+        if veto:
+            kept = kept_methods(engine, first, chosen, last, failed)
         if kept:
             using, plan = kept
         none = f"{counted(len(accounts) - len(plan.errors), 'jail')} checked"

@@ -118,7 +118,9 @@ def _settings(profile: Profile) -> Iterator[str]:
     for name in _SHORT:
         value = getattr(profile, name)
         if value:
-            words = ",".join(value) if isinstance(value, tuple) else value
+            words = value
+            if isinstance(value, tuple):
+                words = ",".join(value)
             yield f"{name} {'yes' if words is True else words}"
     yield from profile.sshd_options
     for name in ("keys_command", "trusted_ca", "principals"):

@@ -146,7 +146,9 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
     """
     data, end = b"", time.monotonic() + (seconds or 0)
     while True:
-        left = None if seconds is None else max(0.0, end - time.monotonic())
+        left = None
+        if seconds is not None:
+            left = max(0.0, end - time.monotonic())
         if not select.select([fd], [], [], left)[0]:
             raise UsageError(
                 f"cannot read the key {source}: it did not end within {seconds:.0f} seconds"
@@ -168,7 +170,9 @@ def _bounded(source: str, fd: int, seconds: float | None) -> str:
 
 def _account(name: str, config: Config, host: Host) -> Account:
     """Return an account whose keys sshd reads in KEYS_DIR."""
-    seek = find if config.scope == "everyone" else find_jailed
+    seek = find_jailed
+    if config.scope == "everyone":
+        seek = find
     account = seek(name, config, host)
     refuse_renamed(account, host)
     return account
@@ -178,7 +182,9 @@ def add(context: Context) -> int:
     """Fire on_key_add for each new key."""
     # Before the lock is taken: it may wait for a person, and ssh-keygen has to read every key.
     given = context.arguments
-    expires = "" if given.expires is None else coming_date(given.expires, "--expires")
+    expires = ""
+    if given.expires is not None:
+        expires = coming_date(given.expires, "--expires")
     keys = read_keys({file: read_source(file) for file in given.files}, Host())
     keys = [public_keys.limited(key, given.addresses, expires) for key in keys]
     if given.name is not None:
@@ -214,7 +220,9 @@ def _name(key: Key) -> str:
 def replace(context: Context) -> int:
     """Fire on_key_add and on_key_remove in one transaction, so that there is no gap."""
     given = context.arguments
-    handed_in = {given.old: read_source(given.old)} if os.path.isfile(given.old) else {}
+    handed_in = {}
+    if os.path.isfile(given.old):
+        handed_in = {given.old: read_source(given.old)}
     new = read_keys({given.new: read_source(given.new)}, Host())
     with context.engine() as engine:
         host = engine.host
@@ -342,7 +350,8 @@ def _below(
     lines = [one_line(fingerprint)]
     last = f"added {added}, last used {used}" + ("" if address == "-" else f" from {address}")
     for text in (f"{kind} {bits} {comment}", options, last):
-        lines += terminal.wrapped(text, size, "    ", "    > ") if text else []
+        if text:
+            lines += terminal.wrapped(text, size, "    ", "    > ")
     return lines
 
 
@@ -356,11 +365,10 @@ def migrate(context: Context) -> int:
         raise UsageError("key migrate needs one USER, or --all")
     with context.engine() as engine:
         config, host = engine.config, engine.host
-        accounts = (
-            list(jailed(config, host).values())
-            if given.all
-            else [_account(given.user, config, host)]
-        )
+        if given.all:
+            accounts = list(jailed(config, host).values())
+        else:
+            accounts = [_account(given.user, config, host)]
         events: list[Event] = []
         problems: list[str | Problem] = []
         for account in accounts:

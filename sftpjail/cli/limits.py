@@ -40,7 +40,9 @@ def wanted_addresses(text: str | None) -> tuple[str, ...] | None:
         UsageError: one is not an address, or there is none.
     """
     if text is None or text == "any":
-        return None if text is None else ()
+        if text is None:
+            return None
+        return ()
     try:
         found = networks(text.split(","))
     except UsageError as error:

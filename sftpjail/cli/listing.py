@@ -121,7 +121,10 @@ def _quota_cell(jail: dict[str, Any]) -> str:
     """Return how much of its quota an account uses: 1.5M/10M."""
     if not jail["quota"]:
         return "-"
-    used = "?" if jail["quota_used"] is None else in_units(jail["quota_used"])
+    if jail["quota_used"] is None:
+        used = "?"
+    else:
+        used = in_units(jail["quota_used"])
     return f"{used}/{in_units(jail['quota'])}"
 
 
@@ -163,10 +166,15 @@ def _rows_of_limits(facts: dict[str, Any]) -> _Rows:
     if facts["keep_active"]:
         rows.append(("keep", "review --disable skips it"))
     if facts["quota"]:
-        used = "?" if facts["quota_used"] is None else in_units(facts["quota_used"])
+        if facts["quota_used"] is None:
+            used = "?"
+        else:
+            used = in_units(facts["quota_used"])
         rows.append(("quota", f"{used} of {in_units(facts['quota'])} used"))
     for one in facts["retention"]:
-        off = "" if one["active"] else " (suspended; see sftpjail check)"
+        off = ""
+        if not one["active"]:
+            off = " (suspended; see sftpjail check)"
         rows.append(("retention", f"{one['directory']} for {one['days']} days{off}"))
     if facts["addresses"]:
         rows.append(("from", " ".join(facts["addresses"])))

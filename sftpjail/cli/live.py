@@ -54,7 +54,9 @@ def test_live(context: Context, accounts: list[Account], outside: dict[str, list
                 probes = [Probe(name="authenticates", ok=False, words=words, seconds=0.0)]
             else:
                 probes, refuses = _ask(context, account, door, place, outside[account.name])
-                refused = account.name if refuses else ""
+                refused = ""
+                if refuses:
+                    refused = account.name
             tests.append(result(account, probes, str(door.daemon), NOT_ASKED))
             good = sum(probe["ok"] for probe in probes)
             context.say(map(line_of, probes[:1]) if refused not in ("", account.name) else [])

@@ -63,7 +63,9 @@ def log(context: Context) -> int:
     put = _of_logins(arguments, config, host)
     try:
         for records in sources.read(host, config, reader, arguments.follow):
-            found = put.put(records) if put else records
+            found = records
+            if put:
+                found = put.put(records)
             _show(context, render, map(names.add, view.choose(found)))
             if arguments.follow and not records and _gone():
                 return 0
@@ -107,7 +109,9 @@ class _KeyNames:
             return record
         user = record.user
         if user not in self._known:
-            keys = keys_in(self._host.text(keyfile(user)), self._host) if is_valid(user) else {}
+            keys = {}
+            if is_valid(user):
+                keys = keys_in(self._host.text(keyfile(user)), self._host)
             self._known[user] = {one.fingerprint: one.comment for one in keys.values()}
         return record._replace(key_name=self._known[user].get(record.key) or None)
 
@@ -119,7 +123,9 @@ def _renderer(context: Context) -> Callable[[Record], str]:
 
     if context.json:
         return as_json
-    return Rows(width()).row if sys.stdout.isatty() else as_fields
+    if sys.stdout.isatty():
+        return Rows(width()).row
+    return as_fields
 
 
 def _show(context: Context, render: Callable[[Record], str], chosen: Iterable[Record]) -> None:

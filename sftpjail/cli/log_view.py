@@ -74,7 +74,10 @@ class View:
         return chosen
 
     def _wanted(self, record: Record) -> bool:
-        first = record.began if isinstance(record, Session) else record.at
+        if isinstance(record, Session):
+            first = record.began
+        else:
+            first = record.at
         if (self.until is not None and first > self.until) or (
             self.since is not None and record.at < self.since
         ):
@@ -172,10 +175,14 @@ def _told(record: Record, size: Callable[[int], str]) -> Cells | None:
         return Cells(record.time or "-", user, "-", "?", "-", name, f"({why})")
     who = _name(record.user or "-"), _name(record.address or "-")
     if isinstance(record, Transfer):
-        what = "put" if record.up else "get"
+        what = "get"
+        if record.up:
+            what = "put"
         if record.read and record.written:
             what = "get+put"
-        remark = "(session ended before it was closed)" if record.forced else ""
+        remark = ""
+        if record.forced:
+            remark = "(session ended before it was closed)"
         if record.failed and not record.forced:
             words = printable(record.failed).replace("\t", "\\t")
             remark = f"failed: {words}"
@@ -187,21 +194,27 @@ def _told(record: Record, size: Callable[[int], str]) -> Cells | None:
         return Cells(moment, *who, "session", size(record.read + record.written), "", remark)
     if isinstance(record, Login):
         words = printable(record.failed or "").replace("\t", "\\t")
-        return Cells(record.time, *who, "login", "-", "", f"failed: {words}") if words else None
+        if not words:
+            return None
+        return Cells(record.time, *who, "login", "-", "", f"failed: {words}")
     return _operation(record, who)
 
 
 def _by(session: Session) -> str:
     """Return a phrase with the key or method that opened a session, and the client's port."""
     words = [word for word in (session.key, session.key_name) if word] or [session.method or ""]
-    by = f", by {printable(' '.join(words))}" if words[0] else ""
+    by = ""
+    if words[0]:
+        by = f", by {printable(' '.join(words))}"
     return by.replace("\t", "\\t") + (f", port {session.port}" if session.port else "")
 
 
 def _operation(record: Operation, who: tuple[str, str]) -> Cells | None:
     if record.operation in QUESTIONS or (record.operation == "open" and not record.failed):
         return None
-    name = "" if record.path is None else _name(record.path)
+    name = ""
+    if record.path is not None:
+        name = _name(record.path)
     remarks = []
     if record.to is not None and record.operation == "set":
         remarks.append(record.to)
@@ -218,7 +231,9 @@ def _operation(record: Operation, who: tuple[str, str]) -> Cells | None:
 def as_fields(record: Record) -> str:
     """Return a record as tab-separated fields, or ""."""
     cells = _cells(record, str)
-    return "\t".join((*cells[:5], f"{cells.name} {cells.remark}".strip())) if cells else ""
+    if not cells:
+        return ""
+    return "\t".join((*cells[:5], f"{cells.name} {cells.remark}".strip()))
 
 
 class Rows:
@@ -274,7 +289,9 @@ def _size(number: int) -> str:
     unit = "B"
     while value >= 999.5:
         value, unit = value / 1000, next(units)
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+    if unit == "B" or value >= 99.95:
+        return f"{value:.0f} {unit}"
+    return f"{value:.1f} {unit}"
 
 
 def show_days(context: Context, view: View) -> None:
@@ -321,7 +338,9 @@ def show_end(context: Context, view: View, reader: Reader, path: str) -> None:
             f"{_size(view.read)} down, {_size(view.written)} up"
         )
         lines = counted(reader.unknown, "line")
-        unknown = f"; {lines} of the log not understood" if reader.unknown else ""
+        unknown = ""
+        if reader.unknown:
+            unknown = f"; {lines} of the log not understood"
         print(told + unknown)
     if view.unverified and not context.json:
         why = "the log does not say which user's process wrote them, or the account is gone"

@@ -158,7 +158,8 @@ def _options(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]
         found += action.option_strings
         if isinstance(action, argparse._SubParsersAction):
             named = next((word for word in words if word in action.choices), "")
-            found += _options(action.choices[named], words) if named else []
+            if named:
+                found += _options(action.choices[named], words)
     return found
 
 
@@ -271,7 +272,9 @@ def _close(code: int, call: _Call) -> int:
     told = _is_told(call.committed)
     context = call.context
     if context is None or not context.committed:
-        return code if told else code or 1
+        if told:
+            return code
+        return code or 1
     if told and not context.lost:
         return code
     import syslog
@@ -312,8 +315,13 @@ def _tell(problem: Problem, call: _Call, absent: bool) -> None:
     from .context import print_problem
 
     arguments, argv = call.arguments, call.argv
-    given = argv[: argv.index("--")] if "--" in argv else argv
-    command = arguments.command if arguments else _command(given)
+    given = argv
+    if "--" in argv:
+        given = argv[: argv.index("--")]
+    if arguments:
+        command = arguments.command
+    else:
+        command = _command(given)
     if arguments.json if arguments else "--json" in given:
         import json
 
@@ -345,4 +353,6 @@ def _outcome(error: signals.Interrupted, call: _Call) -> str:
     """Return a phrase for the state in which a stopped command left the host."""
     if call.committed:
         return "what it had changed by then stays"
-    return "everything was put back" if error.put_back else "nothing was changed"
+    if error.put_back:
+        return "everything was put back"
+    return "nothing was changed"

@@ -45,7 +45,8 @@ def metrics(context: Context) -> int:
         wanted = engine.config.metrics
         if given.write and not wanted.file:
             raise UsageError("the configuration has no file in [metrics]", advice="give --output")
-        path = wanted.file if given.write else path
+        if given.write:
+            path = wanted.file
         wanted = replace(
             wanted,
             accounts=wanted.accounts and not given.no_accounts,

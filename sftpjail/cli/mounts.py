@@ -92,11 +92,9 @@ def mount(context: Context) -> int:
         refuse_renamed(account, engine.host)
         bind = _wanted(account, context, engine.host)
         _refuse_missing(account, engine.host)
-        when = (
-            ", from the next session on"
-            if account.profile and account.profile.mounts == "session"
-            else ""
-        )
+        when = ""
+        if account.profile and account.profile.mounts == "session":
+            when = ", from the next session on"
         context.carry_out(
             engine,
             [OnMount(account, bind)],
@@ -117,8 +115,12 @@ def _wanted(account: Account, context: Context, host: Host) -> Bind:
     given = context.arguments
     if given.allow_setid and not given.owner:
         raise UsageError("--allow-setid is for --as: without that nobody gets another's files")
-    owner = resolve(given.owner, host) if given.owner else None
-    group = group_id(given.group, host) if given.group else None
+    owner = None
+    if given.owner:
+        owner = resolve(given.owner, host)
+    group = None
+    if given.group:
+        group = group_id(given.group, host)
     paths = given.source, given.target
     return make_bind(
         account,

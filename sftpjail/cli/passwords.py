@@ -72,7 +72,9 @@ def wanted_password(name: str, context: Context) -> str:
         return ""
     if "-" in getattr(given, "key", ()):
         raise UsageError("--password and --key - both read standard input")
-    return _asked(name) if sys.stdin.isatty() else _read(name)
+    if sys.stdin.isatty():
+        return _asked(name)
+    return _read(name)
 
 
 def _asked(name: str) -> str:
@@ -92,7 +94,9 @@ def _asked(name: str) -> str:
 
 def _read(name: str) -> str:
     """Return a hash from standard input: a line for `chpasswd -e`, with or without the name."""
-    text = os.read(sys.stdin.fileno(), _MOST + 1) if sys.stdin else b""
+    text = b""
+    if sys.stdin:
+        text = os.read(sys.stdin.fileno(), _MOST + 1)
     while text and b"\n" not in text and len(text) <= _MOST:
         more = os.read(sys.stdin.fileno(), _MOST)
         if not more:
@@ -125,7 +129,9 @@ def password_steps(account: Account, wanted: str, host: Host) -> list[Step]:
         advice = "its password is set where the account comes from"
         raise SftpJailError(f"{account.name} has no line in /etc/shadow", advice=advice)
     action = SetPasswords(((account.name, wanted),))
-    return [Step(action, "accounts", account.name)] if action.pending(host, account.name) else []
+    if not action.pending(host, account.name):
+        return []
+    return [Step(action, "accounts", account.name)]
 
 
 def of_passwords(name: str, config: Config) -> list[Problem]:

@@ -136,7 +136,9 @@ def _unlogged(found: Review) -> list[Problem]:
 
 def _row(one: Reviewed, found: Review) -> tuple[str, ...]:
     granted, last = one.granted.made, one.last
-    used = date(last[1]) if last else "-"
+    used = "-"
+    if last:
+        used = date(last[1])
     return (
         one.account.name,
         one.state.word,
@@ -151,7 +153,9 @@ def _row(one: Reviewed, found: Review) -> tuple[str, ...]:
 def _means(one: Reviewed, now: int) -> list[str]:
     """Return in words by what somebody could log in."""
     valid = [key for key in one.keys if not has_lapsed(key, now)]
-    words = [counted(len(valid), "key")] if valid else []
+    words = []
+    if valid:
+        words = [counted(len(valid), "key")]
     if one.methods is None:
         return words
     password = {True: ["password"], False: [], None: ["password?"]}[one.methods.password]
@@ -224,8 +228,12 @@ def _write_csv(accounts: list[dict[str, Any]]) -> None:
 
 def _cell(value: object) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else str(value)
+        if value:
+            return "yes"
+        return "no"
+    if value is None:
+        return ""
+    return str(value)
 
 
 def _moment(at: int | None) -> str | None:
@@ -256,8 +264,12 @@ def _disable(context: Context) -> int:
             raise SftpJailError("more are inactive by now than were named; give it again")
         why = f"inactive for {counted(given.inactive, 'day')} or more"
         events = [OnUserDisable(one.account, why) for one in chosen]
-        listed = list_of([one.account for one in chosen], host) if chosen else None
-        first = [OnSetup()] if listed is not None else []
+        listed = None
+        if chosen:
+            listed = list_of([one.account for one in chosen], host)
+        first = []
+        if listed is not None:
+            first = [OnSetup()]
         plan = engine.plan([*first, *events], listed=listed)
         done = [f"{one.account.name} is disabled: {_unused(one)}" for one in chosen]
         nothing = f"there is nobody to disable who has been {why}"

@@ -43,7 +43,9 @@ def cut(text: str, columns: int) -> str:
     """
     if cell_len(text) <= columns:
         return text
-    mark = "…" if shows_unicode() else "..."
+    mark = "..."
+    if shows_unicode():
+        mark = "…"
     if columns <= len(mark):
         return mark[:columns]
     first = (columns - len(mark) + 1) // 2

@@ -66,7 +66,9 @@ def undo(context: Context) -> int:
             context.report(plan, engine.apply(plan, planned, inverse.plan_rest), done)
         else:
             plan = planned(engine)
-            rest = [inverse.plan_rest] if inverse.is_staged else []
+            rest = []
+            if inverse.is_staged:
+                rest = [inverse.plan_rest]
             context.report(plan, engine.apply(plan, *rest), done)
     return _close(context, inverse)
 
@@ -86,7 +88,9 @@ def _opposite(context: Context, number: int | None, engine: Engine) -> tuple[Inv
 
 def _foreseen(inverse: Inverse, engine: Engine) -> Plan:
     """Return the whole plan, as far as it is known before deleted accounts are restored."""
-    later = engine.on(engine.host.with_owners(inverse.given)) if inverse.given else engine
+    later = engine
+    if inverse.given:
+        later = engine.on(engine.host.with_owners(inverse.given))
     plan = inverse.plan(later)
     plan.steps = [*inverse.restore, *plan.steps]
     return plan
@@ -101,7 +105,9 @@ def _ask(context: Context, opened: Sequence[str], number: int) -> None:
     given = context.arguments
     if not opened or given.yes:
         return
-    more = [f"and {len(opened) - _MOST} more"] if len(opened) > _MOST else []
+    more = []
+    if len(opened) > _MOST:
+        more = [f"and {len(opened) - _MOST} more"]
     words = "; ".join([*opened[:_MOST], *more])
     if sys.stdin.isatty() and sys.stdout.isatty() and not context.json:
         print(f"{printable(words)}. Undo? [y/N] ", end="", flush=True)

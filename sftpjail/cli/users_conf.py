@@ -39,7 +39,9 @@ def convert(context: Context) -> int:
     if faults:
         words = some((fault.words(path) for fault in faults), _SHOWN, "; ")
         raise UsageError(words, advice="a line is NAME:PASSWORD[:e][:UID[:GID[:DIRECTORY,...]]]")
-    keys = {user.name: _keys_of(user, given.keys) for user in users} if given.keys else {}
+    keys = {}
+    if given.keys:
+        keys = {user.name: _keys_of(user, given.keys) for user in users}
     found, notes = entries(users, keys, Host())
     if context.json:
         context.answers["blocks"] = []

@@ -147,7 +147,9 @@ def events(context: Context) -> int:
     sent = [one for one in found if not ids or one.event.id in ids]
     if not context.dry_run:
         spool.send_again([one.event.id for one in sent])
-    word = "would be sent" if context.dry_run else "is sent"
+    word = "is sent"
+    if context.dry_run:
+        word = "would be sent"
     context.say([f"{one.event.id} {word} again" for one in sent] or ["no event was put aside"])
     context.answers["events"] = [one.as_json() for one in sent]
     return context.close(0)
@@ -155,7 +157,10 @@ def events(context: Context) -> int:
 
 def _row(one: Aside) -> tuple[str, ...]:
     event = one.event
-    path = f"{event.path} -> {event.to}" if event.to else event.path
+    if event.to:
+        path = f"{event.path} -> {event.to}"
+    else:
+        path = event.path
     return (
         event.id,
         local_time(event.at),

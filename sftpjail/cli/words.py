@@ -35,7 +35,9 @@ def words(asked: Sequence[str]) -> list[str]:
         if kind == "accounts":
             names = (name for name in host.accounts if name not in jails and is_valid(name))
             return sorted(name for name in names if not host.is_system(host.accounts[name]))
-        return _of_jail(kind, jails[user], host) if user in jails else []
+        if user not in jails:
+            return []
+        return _of_jail(kind, jails[user], host)
     except (SftpJailError, OSError):
         return []
 
@@ -60,6 +62,9 @@ def _jails(config: Config, host: Host) -> dict[str, Account]:
 def _of_jail(kind: str, account: Account, host: Host) -> list[str]:
     if kind == "keys":
         return [key.fingerprint for key in present(account, host).values()]
-    binds = host.binds(account.name) if kind == "mounts" else ()
+    if kind == "mounts":
+        binds = host.binds(account.name)
+    else:
+        binds = ()
     targets = [bind.target.removeprefix(account.jail) for bind in binds if bind.role == "mount"]
     return [target for target in targets if target.isprintable()]

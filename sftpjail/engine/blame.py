@@ -128,9 +128,14 @@ def checked(plugin: str, hook: str, returned: object, ours: bool) -> Sequence[An
         raise _wrong(plugin, hook, returned, f"no list of {wanted.__name__}")
     for item in returned:
         if not _is_one(item, wanted, ours):
-            what = "action of sftpjail's" if wanted is Action else wanted.__name__
+            if wanted is Action:
+                what = "action of sftpjail's"
+            else:
+                what = wanted.__name__
             raise _wrong(plugin, hook, item, f"no {what}")
-        flaw = "" if ours else _flaw(item)
+        flaw = ""
+        if not ours:
+            flaw = _flaw(item)
         if flaw:
             raise SftpJailError(
                 f"plugin {plugin}: {hook} returned {type(item).__name__} with {flaw}"
@@ -169,13 +174,21 @@ def _why_invalid(item: object, field: str, value: Any) -> str:
     """Return why a value of a field is invalid although it has the right type, or ""."""
     if field in _PATHS:
         good = value.startswith("/") and "\0" not in value and ".." not in value.split("/")
-        return "" if good else "which is no absolute path without .."
+        if good:
+            return ""
+        return "which is no absolute path without .."
     if field in _HIGHEST:
         good = 0 <= value <= _HIGHEST[field]
-        return "" if good else f"which is not within 0 and {_HIGHEST[field]}"
+        if good:
+            return ""
+        return f"which is not within 0 and {_HIGHEST[field]}"
     if isinstance(item, SetLines) and field in ("tag", "lines"):
-        lines = [value] if field == "tag" else value
-        return "of which one has a line break" if any("\n" in line for line in lines) else ""
+        lines = value
+        if field == "tag":
+            lines = [value]
+        if any("\n" in line for line in lines):
+            return "of which one has a line break"
+        return ""
     return ""
 
 

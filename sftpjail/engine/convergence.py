@@ -93,7 +93,9 @@ def planned_again(engine: Planner, plan: Plan) -> tuple[Planner, list[Step]]:
         for error in again.errors.values():
             raise error
     except SftpJailError as error:
-        owner = next(iter(plan.owners)) if len(plan.owners) == 1 else ""
+        owner = ""
+        if len(plan.owners) == 1:
+            owner = next(iter(plan.owners))
         found = NotConverged(f"planning fails after this change, so it was undone: {error}")
         found.owner = error.owner or owner
         found.meanwhile = True  # perhaps; the next attempt shows
@@ -195,12 +197,17 @@ def _what(steps: Sequence[Step], host: Host) -> str:
 def _unsettled(steps: Sequence[Step], host: Host) -> NotConverged:
     strangers = {step.plugin for step in steps if step.stranger}
     ours = any(not step.stranger and step.plugin != OURS for step in steps)
-    who = f"plugin {', '.join(sorted(strangers))}" if strangers and not ours else "sftpjail"
+    who = "sftpjail"
+    if strangers and not ours:
+        who = f"plugin {', '.join(sorted(strangers))}"
     error = NotConverged(
         f"{who} does not converge: after this change it still wants {_what(steps, host)}",
         advice="that is a bug; report it with the output of this command with --dry-run",
     )
     owners = {step.owner for step in steps if step.owner}
     error.owner = owners.pop() if len(owners) == 1 else ""
-    error.strangers = frozenset() if ours else frozenset(strangers)
+    if ours:
+        error.strangers = frozenset()
+    else:
+        error.strangers = frozenset(strangers)
     return error

@@ -162,7 +162,9 @@ class Engine:
             or (step.plugin in changing and isinstance(step.action, Check | Notify))
         ]
         kept = {id(step) for step in (*pending, *goes_along)}
-        return [step for step in wanted if id(step) in kept] if pending else []
+        if not pending:
+            return []
+        return [step for step in wanted if id(step) in kept]
 
     def _anew(
         self,
@@ -175,7 +177,8 @@ class Engine:
         return self.on(self.host.anew()).plan(events, tolerant, listed, also, limited)
 
     def _step(self, action: Action, plugin: str, owner: str) -> Step:
-        owner = action.name if isinstance(action, SetAccount) else owner
+        if isinstance(action, SetAccount):
+            owner = action.name
         return Step(action, plugin, owner, self.manager.is_stranger(plugin))
 
     def _is_pending(self, step: Step, owner: str) -> bool:
@@ -218,11 +221,16 @@ class Engine:
                 raise
             self.left_out |= error.strangers
             # A plan without events cannot be planned again, and stays: it makes an account.
-            again = plan.anew() if events and plan.anew else Plan(events, steps)
+            if events and plan.anew:
+                again = plan.anew()
+            else:
+                again = Plan(events, steps)
             plan.events, plan.steps, plan.errors = again.events, again.steps, again.errors
             plan.owners = again.owners
             notices = self._apply(plan, stages, patient and not error.meanwhile)
-            done = "all was planned again" if error.meanwhile else "what it wants was left out"
+            done = "what it wants was left out"
+            if error.meanwhile:
+                done = "all was planned again"
             return [f"{error.message}; {done}", *notices]
 
     def _commit(self, plan: Plan, stages: Sequence[Stage]) -> list[str]:
@@ -286,8 +294,12 @@ Stage = Callable[[Engine], Plan]
 def _with_gids(plan: Plan) -> tuple[Stage, ...]:
     """Return the stage that writes the gids of groups that a plan makes where files name them."""
     made = any(isinstance(s.action, SetGroup) and s.action.present for s in plan.steps)
-    events = [event for event in plan.events if isinstance(event, OnSetup)] if made else []
-    return (lambda engine: Plan([], left_over(engine, events)),) if events else ()
+    events = []
+    if made:
+        events = [event for event in plan.events if isinstance(event, OnSetup)]
+    if not events:
+        return ()
+    return (lambda engine: Plan([], left_over(engine, events)),)
 
 
 def _about(plan: Plan) -> dict[str, object]:

@@ -83,7 +83,9 @@ class History:
         for name in reversed(self.names()):
             line, end, size = _last_line(self._path(name))
             known = _BEGIN.match(line)
-            entry = {} if known else _parsed(line)
+            entry = {}
+            if not known:
+                entry = _parsed(line)
             if "format" in entry or not line:
                 torn = True  # a new file that has no transaction yet
                 continue
@@ -225,7 +227,9 @@ def _broken(where: str, number: int, missing: str, is_missing: bool) -> Problem:
     """Return the problem that a line does not follow the one before it."""
     if is_missing:
         return Problem(f"{missing} is missing, which {where} follows", REWRITTEN)
-    after = f"transaction {number}" if number else "the beginning"
+    after = "the beginning"
+    if number:
+        after = f"transaction {number}"
     return Problem(
         f"{where} does not follow the line before it: something at or after {after} was changed"
         " or removed",

@@ -99,11 +99,16 @@ class Journal:
         """
         marked = []
         for undo in undos:
-            path = undo["path"] if undo["op"] in OLD_VERSIONS else ""
+            path = ""
+            if undo["op"] in OLD_VERSIONS:
+                path = undo["path"]
             stays = undo["op"] == "made-dir" and undo["path"] in self._leaving
             marked.append(undo | {"again": True} if stays or path in self._saved else undo)
             self._saved |= {path} - {""}
-            self._leaving |= {undo["path"]} if undo["op"] == "remove-dir" else set()
+            if undo["op"] == "remove-dir":
+                self._leaving |= {undo["path"]}
+            else:
+                self._leaving |= set()
         return marked
 
     def _begin(self) -> str:
@@ -218,8 +223,10 @@ class Journal:
         """Carry out an undo, or some that are carried out at once; return the failure, or ""."""
         first, others = undos[0], len(undos) - 1
         about = f"{first['op']} {first.get('path', first.get('name', ''))}"
-        about += f" and {others} more" if others else ""
-        about = f"plugin {first['plugin']}: {about}" if "plugin" in first else about
+        if others:
+            about += f" and {others} more"
+        if "plugin" in first:
+            about = f"plugin {first['plugin']}: {about}"
         try:
             notices = revert_together(undos) if others else [revert(first)]
             self.notices += filter(None, notices)
@@ -227,7 +234,10 @@ class Journal:
             # What we made there is gone; what is there now is not ours.
             self.notices.append(f"{about} is left: {error}")
         except Exception as error:  # whatever it is, the other undos must still run
-            why = str(error) if isinstance(error, SftpJailError | OSError) else repr(error)
+            if isinstance(error, SftpJailError | OSError):
+                why = str(error)
+            else:
+                why = repr(error)
             return f"{about}: {why}"
         return ""
 

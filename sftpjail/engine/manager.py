@@ -75,7 +75,9 @@ class Manager:
         self._load_strangers(list(dict.fromkeys((*config.plugins_allow, *packaged))), tolerant)
 
     def _load_strangers(self, names: Sequence[str], tolerant: bool) -> None:
-        found = strangers() if names else {}
+        found = {}
+        if names:
+            found = strangers()
         for name in names:
             try:
                 self._load(name, found)
@@ -133,10 +135,15 @@ class Manager:
         from difflib import get_close_matches  # late: rarely needed
 
         allowed = self.config.plugins_allow
-        who = "the configuration" if name in allowed else f"{LIB}/plugins.d"
+        if name in allowed:
+            who = "the configuration"
+        else:
+            who = f"{LIB}/plugins.d"
         what = f"plugin {name} is allowed by {who} and not installed"
         others = [other for other in found if other not in allowed]
-        meant = get_close_matches(name, others, 1) if name in allowed else []
+        meant = []
+        if name in allowed:
+            meant = get_close_matches(name, others, 1)
         if not meant:
             return SftpJailError(what, self._disallow(name))
         return SftpJailError(f"{what}; {meant[0]} is", _edit_allow(name, meant[0]))
@@ -272,7 +279,9 @@ def _edit_allow(old: str, new: str = "") -> str:
     if not all(_PLAIN.fullmatch(name) for name in (old, new or old)):
         return Advice(f"edit allow in [plugins] of {PATH}")
     word = old.replace(".", r"\.")
-    put = rf"\1{new}\2" if new else r"\1\4"
+    put = r"\1\4"
+    if new:
+        put = rf"\1{new}\2"
     script = (
         r"/^ *\[plugins\]/,/^ *\[/{",
         "/^ *allow *=/{",

@@ -162,7 +162,10 @@ def _of_event(event: Event, host: Host) -> Kept:
         about["closed"] = closed and vars(closed)
     elif isinstance(event, OnUserExpire):
         closed, now = host.origin(event.account.name).closed, host.expiry(event.account.name)
-        about["expiry"] = now if closed is None or closed.expire is None else closed.expire
+        if closed is None or closed.expire is None:
+            about["expiry"] = now
+        else:
+            about["expiry"] = closed.expire
     elif isinstance(event, OnUserConnections):
         about["most"] = _most(event.account.name, host)
     elif isinstance(event, OnUserKeep):
@@ -268,13 +271,21 @@ def differs(left: Kept, host: Host) -> str:
     """
     if "account" in left:
         action = SetAccount(left["account"], **left["fields"])
-        return "" if action.before(host) == action.fields() else f"the account {action.name}"
+        if action.before(host) == action.fields():
+            return ""
+        return f"the account {action.name}"
     path: str = left["path"]
     if "tag" in left:
         found: object = list(host.tagged(path, Style(left["style"])).get(left["tag"], ()))
-        return "" if found == left["lines"] else path
-    return "" if _digest(host.read(path)) == left["content"] else path
+        if found == left["lines"]:
+            return ""
+        return path
+    if _digest(host.read(path)) == left["content"]:
+        return ""
+    return path
 
 
 def _digest(content: bytes | None) -> str | None:
-    return None if content is None else hashlib.sha256(content).hexdigest()
+    if content is None:
+        return None
+    return hashlib.sha256(content).hexdigest()

@@ -130,7 +130,9 @@ def combined(steps: Sequence[Step]) -> list[Step]:
     for (path, style), together in edits.items():
         styles.setdefault(path, {})[style] = together[0].plugin
     for (path, own), together in edits.items():
-        rivals = [paths[path]] if path in paths else []
+        rivals = []
+        if path in paths:
+            rivals = [paths[path]]
         rivals += [plugin for style, plugin in styles[path].items() if style != own]
         if rivals:
             raise SftpJailError(f"plugins {rivals[0]} and {together[0].plugin} both edit {path}")
@@ -152,7 +154,9 @@ def order(action: Action) -> tuple[int, int]:
     Directories and mounts are made from the top down and removed from the bottom up. Otherwise the
     order of the plugins is kept.
     """
-    depth = action.key[1].count("/") if action.key[0] in ("path", "owner", "mount") else 0
+    depth = 0
+    if action.key[0] in ("path", "owner", "mount"):
+        depth = action.key[1].count("/")
     if action.phase in (Phase.UNMOUNT, Phase.REMOVALS, Phase.GIVING):
         return action.phase, -depth
     return action.phase, depth if action.phase in (Phase.DIRECTORIES, Phase.MOUNTS) else 0
@@ -171,7 +175,10 @@ def without_full_directories(steps: Sequence[Step], view: Directories) -> list[S
         view: the facts from before.
     """
     gone: set[str] = set()
-    needed = _needed(steps, view) if any(isinstance(s.action, Remove) for s in steps) else set()
+    if any(isinstance(s.action, Remove) for s in steps):
+        needed = _needed(steps, view)
+    else:
+        needed = set()
     kept = []
     for step in steps:
         action = step.action
@@ -183,7 +190,10 @@ def without_full_directories(steps: Sequence[Step], view: Directories) -> list[S
             gone.add(action.path)
         if isinstance(action, WriteFile):
             with blaming(step):
-                gone |= {action.path} if action.result(view) is None else set()
+                if action.result(view) is None:
+                    gone |= {action.path}
+                else:
+                    gone |= set()
         if isinstance(action, Remove):
             if view.realpath(action.path) in needed:
                 continue
@@ -217,5 +227,7 @@ def _made(step: Step, view: View) -> str:
         return action.key[1]
     if isinstance(action, WriteFile):
         with blaming(step):
-            return "" if action.result(view) is None else action.path
+            if action.result(view) is None:
+                return ""
+            return action.path
     return ""

@@ -20,7 +20,9 @@ def records(steps: Sequence[Step], events: Sequence[Event], host: Host) -> list[
     found = [_left_behind(event, host) for event in about.renames.values() if _moves(event, host)]
     for owner, taken in about.by_owner(steps, host).items():
         new = _outcome(owner, taken, about, host)
-        path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
+        path = HOST_RECORD
+        if owner:
+            path = f"{ACCOUNTS}/{owner}"
         if new == Origin():
             record: Action = Remove(path, ours=True)
         else:
@@ -69,10 +71,17 @@ class _About:
         Each group is looked for once: the name services are slow where it has many members.
         """
         account = self.accounts.get(name)
-        wanted = account.profile.group if account and account.profile else ""
+        wanted = ""
+        if account and account.profile:
+            wanted = account.profile.group
         if wanted not in self._groups:
-            group = host.group(wanted) if wanted else None
-            self._groups[wanted] = (group.name, group.gid) if group else None
+            group = None
+            if wanted:
+                group = host.group(wanted)
+            if group:
+                self._groups[wanted] = (group.name, group.gid)
+            else:
+                self._groups[wanted] = None
         return self._groups[wanted]
 
     def _is_outdated(self, name: str, host: Host) -> bool:
@@ -88,7 +97,10 @@ def _outcome(owner: str, taken: Sequence[Step], about: _About, host: Host) -> Or
         old = _renamed(about.renames[owner], taken, host)
     account = about.accounts.get(owner)
     forced = old.forced or bool(account and account.forced)
-    kept = old.kept if account is None or account.kept is None else account.kept
+    if account is None or account.kept is None:
+        kept = old.kept
+    else:
+        kept = account.kept
     new = replace(_merged(old, taken, host), forced=forced, kept=kept)
     if account is not None and account.renamed:
         new = replace(new, renamed={**new.renamed, **dict(account.renamed)})
@@ -99,13 +111,19 @@ def _outcome(owner: str, taken: Sequence[Step], about: _About, host: Host) -> Or
         # because userdel may still refuse.
         left = (path for path in new.made if gone and host.lstat(path) is not None)
         deleted = any(isinstance(step.action, DeleteAccount | DeleteAccounts) for step in taken)
-        kept_shut = _of_namesake(owner, old, host) if gone and not deleted else Origin()
+        if gone and not deleted:
+            kept_shut = _of_namesake(owner, old, host)
+        else:
+            kept_shut = Origin()
         return replace(kept_shut, made=tuple(left))
     if new == Origin():
         return new
     settled = old.uid >= 0 and owner not in about.renames
     group, gid = about.group(owner, host) or (old.group, old.gid)
-    uid = old.uid if settled or not account else account.uid
+    if settled or not account:
+        uid = old.uid
+    else:
+        uid = account.uid
     return replace(new, uid=uid, group=group, gid=gid)
 
 

@@ -19,7 +19,10 @@ class Packed:
 
     def extend(self, items: Iterable[dict[str, Any]]) -> None:
         """Add objects, as they are now."""
-        self._texts += items.texts if isinstance(items, Packed) else map(json.dumps, items)
+        if isinstance(items, Packed):
+            self._texts += items.texts
+        else:
+            self._texts += map(json.dumps, items)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return map(json.loads, self._texts)
@@ -43,11 +46,20 @@ def pieces(entry: dict[str, Any]) -> Iterator[str]:
         yield f"{begin}{json.dumps(name)}: "
         begin = ", "
         if isinstance(value, list | Packed):
-            texts = value.texts if isinstance(value, Packed) else map(json.dumps, value)
+            if isinstance(value, Packed):
+                texts = value.texts
+            else:
+                texts = map(json.dumps, value)
             yield "["
             for number, text in enumerate(texts):
-                yield f", {text}" if number else text
+                if number:
+                    yield f", {text}"
+                else:
+                    yield text
             yield "]"
         else:
             yield json.dumps(value)
-    yield "}" if entry else "{}"
+    if entry:
+        yield "}"
+    else:
+        yield "{}"

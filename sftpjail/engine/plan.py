@@ -229,7 +229,9 @@ class Step:
 
 def blaming(step: Step) -> contextlib.AbstractContextManager[None]:
     """Add the step to an SftpJailError, and name a third-party plugin in any error."""
-    return _of_stranger(step) if step.stranger else _Blaming(step)
+    if step.stranger:
+        return _of_stranger(step)
+    return _Blaming(step)
 
 
 class _Blaming:
@@ -256,7 +258,9 @@ def _of_stranger(step: Step) -> Iterator[None]:
 
 def names_of(event: Event) -> str:
     """Return the name of the account that an event is about, or "" for the host."""
-    return event.about.name if event.about else ""
+    if not event.about:
+        return ""
+    return event.about.name
 
 
 @dataclass

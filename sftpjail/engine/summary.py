@@ -121,7 +121,9 @@ def effective(plan: Plan, steps: list[Step]) -> list[Event]:
     targets = {where for step in steps for where in _targets(step)}
     found: list[Event] = []
     for event in plan.events:
-        owner = event.about.name if event.about else ""
+        owner = ""
+        if event.about:
+            owner = event.about.name
         if isinstance(event, OnMount | OnUnmount):
             if (owner, event.bind.target) in targets:
                 found.append(event)
@@ -188,7 +190,9 @@ def _of_events(events: Sequence[Event]) -> Iterator[tuple[str, str]]:
     come = {_key(event) for event in events if isinstance(event, OnKeyAdd)}
     stays = come & {_key(event) for event in events if isinstance(event, OnKeyRemove)}
     for event in events:
-        name = event.about.name if event.about else ""
+        name = ""
+        if event.about:
+            name = event.about.name
         if not isinstance(event, OnKeyAdd | OnKeyRemove) or _key(event) not in stays:
             yield name, _words(event)
         elif isinstance(event, OnKeyAdd):
@@ -198,41 +202,57 @@ def _of_events(events: Sequence[Event]) -> Iterator[tuple[str, str]]:
 def _words(event: Event) -> str:
     """Return what an event means in words, without file contents."""
     if isinstance(event, OnMount | OnUnmount):
-        bind = event.bind
-        inner = event.account.jail and bind.target.removeprefix(event.account.jail)
-        only = ", read-only" if bind.read_only and isinstance(event, OnMount) else ""
-        if bind.owner and isinstance(event, OnMount):
-            only += f", the files of {bind.owner.uid}:{bind.owner.gid} as its own"
-        if bind.group is not None and isinstance(event, OnMount):
-            only += f", where the group {bind.group} can write"
-        begin = "sees" if isinstance(event, OnMount) else "no longer sees"
-        return f"{begin} {bind.source} at {inner or bind.target}{only}"
+        return _words_of_mount(event)
     if isinstance(event, OnKeyAdd | OnKeyRemove):
         name = f"{event.key.fingerprint} {event.key.comment}".rstrip()
         if isinstance(event, OnKeyRemove):
             return f"can no longer log in with {name}"
         return f"can log in with {name}{_until(event.key)}"
     if isinstance(event, OnUserExpire):
-        return f"expires on {event.date}" if event.date else "does not expire"
+        if not event.date:
+            return "does not expire"
+        return f"expires on {event.date}"
     if isinstance(event, OnUserConnections):
         return f"may have {event.most or 'any number of'} sessions at once"
     if isinstance(event, OnUserQuota):
         return f"may store {stored(event.size)}"
     if isinstance(event, OnUserRetention):
         ages = ", ".join(f"{directory} for {days}d" for directory, days in event.ages)
-        return f"keeps the files of {ages}" if ages else "keeps all files"
+        if not ages:
+            return "keeps all files"
+        return f"keeps the files of {ages}"
     if isinstance(event, OnUserLimit):
         return f"is let in from {' '.join(event.addresses) or 'any address'}"
     if isinstance(event, OnUserKeep):
         return f"is {'' if event.keep else 'no longer '}skipped by review --disable"
     if isinstance(event, OnUserCreate):
-        made = "is jailed in" if event.new else "has its jail repaired:"
+        made = "has its jail repaired:"
+        if event.new:
+            made = "is jailed in"
         return f"{made} {event.account.jail}"
     if isinstance(event, OnUserRename):
         uid = f"the uid {event.account.uid} is the same person's"
         same = event.old == event.account.name
-        return uid if same else f"was {event.old}: what is its own has its new name"
+        if same:
+            return uid
+        return f"was {event.old}: what is its own has its new name"
     return _PLAIN.get(type(event), "") or str(event.hook)
+
+
+def _words_of_mount(event: OnMount | OnUnmount) -> str:
+    bind = event.bind
+    inner = event.account.jail and bind.target.removeprefix(event.account.jail)
+    place = f"{bind.source} at {inner or bind.target}"
+    if isinstance(event, OnUnmount):
+        return f"no longer sees {place}"
+    how = ""
+    if bind.read_only:
+        how = ", read-only"
+    if bind.owner:
+        how += f", the files of {bind.owner.uid}:{bind.owner.gid} as its own"
+    if bind.group is not None:
+        how += f", where the group {bind.group} can write"
+    return f"sees {place}{how}"
 
 
 def _until(key: Key) -> str:
@@ -276,8 +296,12 @@ def _login(host: Host) -> dict[str, Any]:
     Unlike an environment variable, the kernel's value cannot be forged. A systemd unit has none.
     """
     text = host.text("/proc/self/loginuid").strip()
-    uid = int(text) if text.isdecimal() and text != "4294967295" else None
-    names = host.people.names_of(uid) if uid is not None else []
+    uid = None
+    if text.isdecimal() and text != "4294967295":
+        uid = int(text)
+    names = []
+    if uid is not None:
+        names = host.people.names_of(uid)
     return {"uid": uid, "name": names[0] if names else ""}
 
 
@@ -286,11 +310,15 @@ def _how(host: Host, command: str) -> str:
     event = command.removeprefix("hook ")
     if event in _CALLERS:
         direct, above = _CALLERS[event]
-        return above if above in _ancestors(host) else direct
+        if above in _ancestors(host):
+            return above
+        return direct
     if is_unit(host):
         unit = os.environ.get("TRIGGER_UNIT", "")  # systemd.exec(5), since systemd 252
         return {"path": "path unit", "timer": "timer"}.get(unit.rpartition(".")[2], "unit")
-    return "package" if "DPKG_MAINTSCRIPT_PACKAGE" in os.environ else "command"
+    if "DPKG_MAINTSCRIPT_PACKAGE" in os.environ:
+        return "package"
+    return "command"
 
 
 def is_unit(host: Host) -> bool:

@@ -132,7 +132,9 @@ def _is_late(action: Action) -> bool:
 def _record(step: Step, host: Host) -> Undo:
     with blaming(step):
         undo = kind_of(step.action).record(step.action, host)
-    return undo | {"plugin": step.plugin} if step.stranger else undo
+    if step.stranger:
+        return undo | {"plugin": step.plugin}
+    return undo
 
 
 def _perform(step: Step, host: Host, again: bool) -> str | None:
@@ -188,6 +190,8 @@ def _contents(
     contents: dict[str, bytes | None] = {}
     for action in actions:
         if action.key[0] == "path" and action.key[1] in paths:
-            content = action.result(host) if isinstance(action, WriteFile) else None
+            content = None
+            if isinstance(action, WriteFile):
+                content = action.result(host)
             contents[action.key[1]] = content
     return contents

@@ -122,7 +122,9 @@ def _account(fields: list[str]) -> Account | None:
 
 
 def _group(fields: list[str]) -> Group | None:
-    gid = number(fields[2]) if len(fields) in (3, 4) else None
+    gid = None
+    if len(fields) in (3, 4):
+        gid = number(fields[2])
     if gid is None:
         return None
     # The C library skips blanks before a name (nss/nss_files/files-parse.c), and none after it.

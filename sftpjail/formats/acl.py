@@ -102,7 +102,10 @@ def stages(before: Access, after: Access) -> Iterator[Access]:
     yield now
     # With a list the group bits are its mask; that one is taken away leaves them alone.
     if after.access != before.access:
-        group = after.mode & 0o070 if after.access else before.mode & 0o070
+        if after.access:
+            group = after.mode & 0o070
+        else:
+            group = before.mode & 0o070
         now = now._replace(access=after.access, mode=now.mode & ~0o070 | group)
         yield now
     now = now._replace(mode=after.mode)

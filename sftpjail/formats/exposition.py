@@ -73,4 +73,6 @@ def _escaped(text: str, quoted: bool = False) -> str:
     """Return a text with the escapes of the format; a quote has one only within quotes."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     text = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return text.replace('"', '\\"') if quoted else text
+    if quoted:
+        return text.replace('"', '\\"')
+    return text

@@ -117,9 +117,13 @@ def parse_mountinfo(text: str) -> dict[str, MountPoint]:
         if len(fields) < 6:
             continue
         target = unescape(fields[4])
-        kind = fields[fields.index("-") + 1] if "-" in fields[6:-1] else ""
+        kind = ""
+        if "-" in fields[6:-1]:
+            kind = fields[fields.index("-") + 1]
         covered = points.pop(target, None)
-        under = covered.under + 1 if covered else 0
+        under = 0
+        if covered:
+            under = covered.under + 1
         points[target] = MountPoint(
             target, tuple(fields[5].split(",")), fields[2], unescape(fields[3]), kind, under
         )
@@ -148,7 +152,10 @@ def _with_hidden(
     found = {}
     for path, point in points.items():
         hidden = _over(*taken[path], within, ids)
-        found[path] = point._replace(hidden_by=hidden) if hidden else point
+        if hidden:
+            found[path] = point._replace(hidden_by=hidden)
+        else:
+            found[path] = point
     return found
 
 

@@ -70,7 +70,9 @@ def _closed(found: object) -> Closed | None:
     """
     if found is None:
         return None
-    fields = dict(found) if isinstance(found, dict) else {}
+    fields = {}
+    if isinstance(found, dict):
+        fields = dict(found)
     if "why" not in fields:
         raise ValueError("it does not say why the account is closed")
     words = {name: _text(fields.get(name, "")) for name in ("why", "by", "until", "since")}

@@ -62,5 +62,7 @@ def line(path: str, days: int) -> str:
         days: the age.
     """
     escaped = path.replace("%", "%%")
-    quoted = f'"{escaped}"' if " " in escaped else escaped
+    quoted = escaped
+    if " " in escaped:
+        quoted = f'"{escaped}"'
     return f"e {quoted} - - - m:{days}d"

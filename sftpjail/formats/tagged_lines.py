@@ -89,10 +89,14 @@ def fstab_tag(line: str) -> str | None:
         return None
     if line.startswith(_HEAD):
         head = line.removeprefix(_HEAD)
-        return head if head and not re.search(r"\s", head) else None
+        if head and not re.search(r"\s", head):
+            return head
+        return None
     entry = parse_line(line)
     user = entry and entry.option("x-sftpjail.user")
-    return f"{user} {entry.target}" if entry and user else None
+    if entry and user:
+        return f"{user} {entry.target}"
+    return None
 
 
 _USER = re.compile(r"(?:-:([^\s:]+):|user (\S+) )")
@@ -101,7 +105,9 @@ _USER = re.compile(r"(?:-:([^\s:]+):|user (\S+) )")
 def user_tag(line: str) -> str | None:
     """Return the user of a line that is about one; see `Style.USER`."""
     found = _USER.match(line)
-    return (found[1] or found[2]) if found else None
+    if not found:
+        return None
+    return found[1] or found[2]
 
 
 _Place = tuple[str, str, frozenset[str]]
@@ -178,7 +184,10 @@ def _edit_block(text: str, tag: str, lines: tuple[str, ...], at_end: bool) -> st
         text = _replace(text, block, lines if block is blocks[0] else ())
     if blocks or not lines:
         return text
-    end = len(text) if at_end else text.find("\n") + 1 or len(text)
+    if at_end:
+        end = len(text)
+    else:
+        end = text.find("\n") + 1 or len(text)
     head, rest = text[:end], text[end:]
     # The mark says where we had to complete a line, so that taking the block out
     # restores every byte.
@@ -232,7 +241,9 @@ def _edit_tagged(
 def _joined(lines: list[str], like: str) -> str:
     # A file that ends without a newline goes on to do so, and has every byte back when
     # our lines are gone.
-    end = "\n" if lines and (not like or like.endswith("\n")) else ""
+    end = ""
+    if lines and (not like or like.endswith("\n")):
+        end = "\n"
     return "\n".join(lines) + end
 
 

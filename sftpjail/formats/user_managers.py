@@ -93,7 +93,9 @@ def script(text: str) -> str:
     It is "" where there is none of ours.
     """
     found = re.search(r"(?m)^ExecCondition=\+/bin/sh -c '\\\n([^']*)'$", text)
-    return found[1].replace(" \\\n", "").replace("$$", "$").strip() if found else ""
+    if not found:
+        return ""
+    return found[1].replace(" \\\n", "").replace("$$", "$").strip()
 
 
 def loaded(shown: str, text: str, uid: int) -> bool:

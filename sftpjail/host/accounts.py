@@ -70,7 +70,9 @@ class People:
     def _sources(self, database: str) -> str:
         """Return what nsswitch.conf(5) says for a database, or ""."""
         found = re.search(rf"(?m)^\s*{database}:(.*)", self.files.text("/etc/nsswitch.conf"))
-        return found[1].partition("#")[0].strip() if found else ""
+        if not found:
+            return ""
+        return found[1].partition("#")[0].strip()
 
     @cached_property
     def _local_only(self) -> frozenset[str]:
@@ -187,7 +189,9 @@ class People:
             own = pwd.getpwnam(name).pw_name
         except (KeyError, ValueError):
             return ""
-        return "" if own == name else own
+        if own == name:
+            return ""
+        return own
 
     def name_of(self, uid: int) -> str | None:
         """Return the name of the account with a uid, local or from a name service, or None."""
@@ -206,7 +210,9 @@ class People:
     def uid_of(self, name: str) -> int | None:
         """Return an account's uid; None if there is none, or its name service does not answer."""
         found = self.account(name)
-        return found.uid if found else None
+        if not found:
+            return None
+        return found.uid
 
     @cached_property
     def _by_uid(self) -> Mapping[int, str]:
@@ -230,7 +236,9 @@ class People:
 
     @cached_property
     def _leaving(self) -> frozenset[str]:
-        return frozenset() if self.files.root else processes.being_deleted()
+        if self.files.root:
+            return frozenset()
+        return processes.being_deleted()
 
     def maker(self, name: str) -> int | None:
         """Return the pid of the process that is creating the account now, or None.
@@ -243,16 +251,22 @@ class People:
         if arrival:
             return arrival.pid
         is_known = self.records.uid_of(name) >= 0
-        return None if is_known else self._new.get(name)
+        if is_known:
+            return None
+        return self._new.get(name)
 
     @cached_property
     def _arriving(self) -> Mapping[str, arrivals.Arrival]:
-        return {} if self.files.root else arrivals.arriving()
+        if self.files.root:
+            return {}
+        return arrivals.arriving()
 
     @cached_property
     def _new(self) -> Mapping[str, int]:
         hooked = not self.files.root and self.files.lstat(USERADD_HOOK) is not None
-        return processes.being_created() if hooked else {}
+        if not hooked:
+            return {}
+        return processes.being_created()
 
     def is_silent(self, name: str) -> bool:
         """Return whether it is unknown if the account exists.
@@ -286,7 +300,9 @@ class People:
         if not self.directory_services:
             return ()
         names = [name for name in self.files.text(GATE).split("\n") if name]
-        return () if any(map(self.account, names)) else tuple(names)
+        if any(map(self.account, names)):
+            return ()
+        return tuple(names)
 
     def group_of(self, gid: int) -> str | None:
         """Return the name of a group, local or from NSS; None where nobody says."""
@@ -348,7 +364,9 @@ class People:
         """
         if name not in self._members:
             group = self.group(name)
-            members = None if group is None else tuple(dict.fromkeys(self._members_of(group)))
+            members = None
+            if group is not None:
+                members = tuple(dict.fromkeys(self._members_of(group)))
             self._members[name] = members
         return self._members[name]
 
@@ -407,7 +425,10 @@ class People:
         if group not in self._listed:
             found = self.group(group)
             names = frozenset(name for one in self.known_by(group) for name in one.members)
-            self._listed[group] = (found.gid, names.union(found.members)) if found else None
+            if found:
+                self._listed[group] = (found.gid, names.union(found.members))
+            else:
+                self._listed[group] = None
         listed = self._listed[group]
         return listed is not None and (account.gid == listed[0] or name in listed[1])
 
@@ -464,7 +485,9 @@ class People:
     def home_mode(self) -> str:
         """The mode of a new home in octal digits: HOME_MODE of login.defs(5), or 0700."""
         mode = self.login_defs.get("HOME_MODE", "")
-        return mode.zfill(4) if re.fullmatch("[0-7]{3,4}", mode) else "0700"
+        if not re.fullmatch("[0-7]{3,4}", mode):
+            return "0700"
+        return mode.zfill(4)
 
     def is_system(self, account: Account) -> bool:
         """Return whether a local account has a uid outside UID_MIN to UID_MAX of login.defs(5)."""

@@ -26,11 +26,15 @@ class Daemons:
 
     def running(self, service: str) -> int | None:
         """Return a daemon's pid if its pid file names a process of that program, else None."""
-        return None if self.files.root else processes.running(service)
+        if self.files.root:
+            return None
+        return processes.running(service)
 
     def sshds(self) -> list[listeners.Listener]:
         """Return the sshd processes that are listening for connections."""
-        return [] if self.files.root else listeners.listeners()
+        if self.files.root:
+            return []
+        return listeners.listeners()
 
     def confinement(self, pid: int) -> Confinement:
         """Return how a process is confined, asked once. A process that has ended is not."""
@@ -55,12 +59,16 @@ class Daemons:
 
     def writes_deleted(self, path: str) -> int | None:
         """Return the pid of a process that still has the deleted file PATH open, or None."""
-        return None if self.files.root else processes.holds_deleted(path)
+        if self.files.root:
+            return None
+        return processes.holds_deleted(path)
 
     @cached_property
     def systemd(self) -> bool:
         """Whether systemd is PID 1."""
-        return self.files.is_dir("/run/systemd/system") if self.files.root else processes.booted()
+        if self.files.root:
+            return self.files.is_dir("/run/systemd/system")
+        return processes.booted()
 
     def forbids(self, service: str, how: str) -> bool:
         """Return whether the host's policy forbids this to a package's script.

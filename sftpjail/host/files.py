@@ -272,7 +272,9 @@ class Files:
             self._directories[directory] = self._resolved(directory)
         real = posixpath.join(self._directories[directory], name)
         found = self._lstat(real)
-        return self._resolved(real) if found and stat.S_ISLNK(found.st_mode) else real
+        if found and stat.S_ISLNK(found.st_mode):
+            return self._resolved(real)
+        return real
 
     def _resolved(self, path: str) -> str:
         return os.path.realpath(self.root + path).removeprefix(self.root) or "/"
@@ -284,7 +286,9 @@ class Files:
         and the group bits of a mode with an ACL are the ACL's mask.
         """
         found = self.stat(path)
-        return self.flaw_of(path, found) if found is not None else ""
+        if found is None:
+            return ""
+        return self.flaw_of(path, found)
 
     def flaw_of(self, path: str, found: os.stat_result) -> str:
         """Return the same for a path whose stat(2) is known."""
@@ -294,7 +298,10 @@ class Files:
             return f"belongs to uid {found.st_uid} and not to root"
         if found.st_mode & 0o022:
             acl = self.acl(path)
-            by = f"access list {acl}" if acl else f"mode {stat.S_IMODE(found.st_mode):04o}"
+            if acl:
+                by = f"access list {acl}"
+            else:
+                by = f"mode {stat.S_IMODE(found.st_mode):04o}"
             return f"can be written by others than root ({by})"
         return ""
 
@@ -419,7 +426,9 @@ class Files:
 
     def _statvfs(self, path: str) -> os.statvfs_result | None:
         try:
-            return None if self.root else os.statvfs(path)
+            if self.root:
+                return None
+            return os.statvfs(path)
         except OSError:
             return None
 

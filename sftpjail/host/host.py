@@ -108,7 +108,9 @@ class Host:
     @property
     def invoker(self) -> frozenset[str]:
         """The accounts of the person who runs us."""
-        return self.people.invoker if self._invoker is None else self._invoker
+        if self._invoker is None:
+            return self.people.invoker
+        return self._invoker
 
     def groups_of(self, name: str) -> tuple[str, ...]:
         """Return the names of an account's groups, the primary one first."""

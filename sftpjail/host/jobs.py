@@ -74,7 +74,9 @@ class Jobs:
 
     @cached_property
     def _user_processes(self) -> Mapping[int, list[int]]:
-        return {} if self.files.root else processes.of_users()
+        if self.files.root:
+            return {}
+        return processes.of_users()
 
     def outside(self, uid: int) -> list[processes.OutsideProcess]:
         """Return the processes of a user that run outside any jail. /proc is searched once."""
@@ -82,7 +84,9 @@ class Jobs:
 
     def sshd_processes(self) -> set[int]:
         """Return the pids of sshd's processes that run now; see `unfinished_logins`."""
-        return set() if self.files.root else processes.of_name(("sshd", "sshd-session"))
+        if self.files.root:
+            return set()
+        return processes.of_name(("sshd", "sshd-session"))
 
     def unfinished_logins(
         self, name: str, uid: int, among: Collection[int] | None = None
@@ -94,7 +98,9 @@ class Jobs:
             uid: its uid.
             among: from `sshd_processes`, so that many accounts cost one look; None looks itself.
         """
-        found = [] if self.files.root else processes.unfinished_logins(name, uid, among)
+        found = []
+        if not self.files.root:
+            found = processes.unfinished_logins(name, uid, among)
         return [processes.OutsideProcess(pid, "unfinished login") for pid in found]
 
     def has_manager(self, uid: int) -> bool:

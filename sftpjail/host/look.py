@@ -46,7 +46,9 @@ class Look:
         """Return `look_at` of a path, links followed."""
         found = self.lstat(path)
         is_link = found is not None and stat.S_ISLNK(found.st_mode)
-        return look_at(path, follow=True) if is_link else found
+        if is_link:
+            return look_at(path, follow=True)
+        return found
 
     def realpath(self, path: str, find: Callable[[], str]) -> str:
         """Return what `find` has returned for a path."""

@@ -95,7 +95,9 @@ class MountTables:
         If a session mount covers PATH, this is a path in the source of the innermost such bind.
         """
         bind = innermost((bind for bind in self.binds(name) if bind.kept == "session"), path)
-        return bind.source + path.removeprefix(bind.target) if bind else path
+        if bind:
+            return bind.source + path.removeprefix(bind.target)
+        return path
 
     def is_busy(self, directory: str) -> bool:
         """Return whether a process of our mount namespace uses DIRECTORY (proc(5)).
@@ -107,7 +109,9 @@ class MountTables:
 
     @cached_property
     def _held(self) -> frozenset[str]:
-        return frozenset() if self.files.root else processes.held()
+        if self.files.root:
+            return frozenset()
+        return processes.held()
 
     @cached_property
     def mounts(self) -> Mapping[str, MountPoint]:
@@ -131,7 +135,9 @@ class MountTables:
 
         A second mount of the same directory hides nothing.
         """
-        point = self.mount_at(bind.target) if bind.kept == "fstab" else None
+        point = None
+        if bind.kept == "fstab":
+            point = self.mount_at(bind.target)
         if point is None or point.hidden_by:
             return point is not None
         return point.under > 0 and not self.files.same_file(bind.source, bind.target)
@@ -187,7 +193,9 @@ class MountTables:
         wanted = [entry for entry in above if "noauto" not in entry.options]
         if not wanted and above and self.files.stat(path) is None:
             wanted = above
-        return normal(wanted[-1].target) if wanted else ""
+        if not wanted:
+            return ""
+        return normal(wanted[-1].target)
 
     @cached_property
     def disks(self) -> Mapping[str, str]:
@@ -207,7 +215,9 @@ class MountTables:
         if point is None or point.target == "/" or point.kind == "autofs":
             return ""
         listed = any(self.place(entry.target) == point.target for entry in self.fstab)
-        return "" if listed else point.target
+        if listed:
+            return ""
+        return point.target
 
     def mount_of(self, path: str) -> MountPoint | None:
         """Return the mount that PATH lies on: the one with the longest path in the mount table."""
@@ -285,7 +295,9 @@ class MountTables:
         if not real.endswith(former) or self._is_last_of_memory(point):
             return ""
         place = real.removesuffix(former) or "/"
-        return place if inside(place, now.target) and place != now.target else ""
+        if inside(place, now.target) and place != now.target:
+            return place
+        return ""
 
     def is_lost_by_umount(self, target: str) -> bool:
         """Return whether unmounting TARGET loses files, because they are in memory only."""
@@ -305,7 +317,9 @@ class MountTables:
 
         Linux 5.12 has everything.
         """
-        return "" if self.files.root else mounts_missing()
+        if self.files.root:
+            return ""
+        return mounts_missing()
 
     def mount_place_below(self, path: str) -> str:
         """Return a mount point below PATH, in use or configured for a jail, or "".

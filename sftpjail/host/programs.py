@@ -106,14 +106,18 @@ class Programs:
         """The version of mount(8), as (2, 41); (0, 0) where that is not util-linux's."""
         answer = self._version("mount", "--version")
         match = re.search(r"util-linux (\d+)\.(\d+)", answer.out)
-        return (int(match[1]), int(match[2])) if match else (0, 0)
+        if match:
+            return (int(match[1]), int(match[2]))
+        return (0, 0)
 
     @cached_property
     def systemd_tmpfiles(self) -> int:
         """The version of systemd-tmpfiles(8), such as 252; 0 where it does not say."""
         answer = self._version("systemd-tmpfiles", "--version")
         match = re.match(r"systemd (\d+)", answer.out)
-        return int(match[1]) if match else 0
+        if not match:
+            return 0
+        return int(match[1])
 
     @cached_property
     def openssh(self) -> tuple[int, int]:

@@ -31,7 +31,9 @@ class Records:
             SftpJailError: the record is damaged.
         """
         if owner not in self._origins:
-            path = f"{ACCOUNTS}/{owner}" if owner else HOST_RECORD
+            path = HOST_RECORD
+            if owner:
+                path = f"{ACCOUNTS}/{owner}"
             self._origins[owner] = parse_origin(path, self.files.text(path))
         return self._origins[owner]
 

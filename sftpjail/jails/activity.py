@@ -58,7 +58,10 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
         works.append(
             Work("cron", f"a crontab ({host.jobs.crontabs[name]})", (host.jobs.crontabs[name],))
         )
-    jobs = host.jobs.at_jobs.get(account.uid, ()) if account.uid > 0 else ()
+    if account.uid > 0:
+        jobs = host.jobs.at_jobs.get(account.uid, ())
+    else:
+        jobs = ()
     if jobs:
         words = f"{len(jobs)} at job{'s' * (len(jobs) != 1)} ({some(jobs, _SHOWN)})"
         works.append(Work("at", words, jobs))
@@ -67,12 +70,17 @@ def found(account: Account, host: Host, jailed: bool, new: bool = False) -> list
         works.append(Work("incron", f"an incron table ({path})", (path,)))
     if host.jobs.lingers(name):
         works.append(Work("linger", "lingering user services (loginctl)", (f"{LINGER}/{name}",)))
-    running = [] if new else [process for process in host.jobs.outside(account.uid) if process.own]
+    running = []
+    if not new:
+        running = [process for process in host.jobs.outside(account.uid) if process.own]
     if not jailed and not new:
         running += host.jobs.unfinished_logins(name, account.uid)
     if running:
         works.append(of_processes(running))
-    units = [] if jailed and not host.jobs.has_manager(account.uid) else _units(account, host)
+    if jailed and not host.jobs.has_manager(account.uid):
+        units = []
+    else:
+        units = _units(account, host)
     if units:
         works.append(Work("units", f"user units ({some(units, _SHOWN)})"))
     return works
@@ -93,7 +101,9 @@ def _units(account: Account, host: Host) -> list[str]:
 
 def kept(account: Account, host: Host) -> tuple[str, ...]:
     """Return the KINDS that an administrator has accepted."""
-    return host.origin(account.name).kept if account.kept is None else account.kept
+    if account.kept is None:
+        return host.origin(account.name).kept
+    return account.kept
 
 
 def unwanted(account: Account, host: Host, jailed: bool, new: bool = False) -> list[Work]:
@@ -126,7 +136,10 @@ def refuse_shared(account: Account, works: Collection[Work], host: Host) -> None
         SftpJailError: the uid is root's, or several accounts have it.
     """
     kinds = [work.kind for work in works if work.kind in ("at", "processes")]
-    others = ["root"] if account.uid == 0 else namesakes(account, host)
+    if account.uid == 0:
+        others = ["root"]
+    else:
+        others = namesakes(account, host)
     if kinds and others:
         raise SftpJailError(
             f"{account.name} has the uid {account.uid} of {others[0]}: "
@@ -153,7 +166,9 @@ def reports(
             begun count too.
     """
     warnings = []
-    sshd = host.jobs.sshd_processes() if len(newcomers) > 1 else None
+    sshd = None
+    if len(newcomers) > 1:
+        sshd = host.jobs.sshd_processes()
     for account in accounts:
         works = unwanted(account, host, True, new)
         begun = []

@@ -49,15 +49,24 @@ def _read(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 def planned(host: Host) -> Mapping[str, tuple[str, ...]]:
     """Return the addresses in the list that the current plan makes."""
-    return listed(host) if host.limited is None else host.limited
+    if host.limited is None:
+        return listed(host)
+    return host.limited
 
 
 def limits(account: Account, host: Host) -> list[tuple[str, ...]]:
     """Return the lists of addresses that apply to an account. Each of them must match."""
     own = listed(host).get(account.name, ())
-    profile = account.profile.addresses if account.profile else ()
-    found = [profile] if profile else []
-    return [*found, own] if account.name in listed(host) else found
+    if account.profile:
+        profile = account.profile.addresses
+    else:
+        profile = ()
+    found = []
+    if profile:
+        found = [profile]
+    if account.name in listed(host):
+        return [*found, own]
+    return found
 
 
 def admits(account: Account, address: str, host: Host) -> bool:
@@ -128,7 +137,9 @@ def _set(name: str, addresses: tuple[str, ...], closing: bool) -> list[Action]:
 
 def forget(name: str, host: Host) -> list[Action]:
     """Return the actions that remove an account from the list."""
-    return _set(name, (), closing=False) if name in listed(host) else []
+    if name not in listed(host):
+        return []
+    return _set(name, (), closing=False)
 
 
 def rename(old: str, new: str, host: Host) -> list[Action]:
@@ -136,7 +147,9 @@ def rename(old: str, new: str, host: Host) -> list[Action]:
     own = listed(host).get(old, ())
     if not own or old == new:
         return []
-    gone = [] if host.account(old) else _set(old, (), closing=True)
+    gone = []
+    if not host.account(old):
+        gone = _set(old, (), closing=True)
     return [*_set(new, own, closing=True), *gone]
 
 
@@ -206,7 +219,9 @@ def refused_there(account: Account, host: Host, address: str) -> tuple[list[Fact
     if ELSEWHERE not in found.words("denyusers"):
         return [], []
     profile = account.profile
-    where = " ".join(profile.addresses) if profile and profile.addresses else "other addresses"
+    where = "other addresses"
+    if profile and profile.addresses:
+        where = " ".join(profile.addresses)
     what = f"sshd does not let {account.name} in from {address}"
     note = found.where("denyusers")
     problem = Problem(

@@ -71,7 +71,9 @@ def _give_up(base: str, point: str, host: Host) -> str:
     # The mount point exists already, so only the record says that the disk is missing. That record
     # has all disks, and is deleted only if no other of them is mounted.
     away = {other for other in host.mount_tables.disks.values() if host.mount_at(other) is None}
-    return f"rm {DISKS}" if away == {point} else ""
+    if away != {point}:
+        return ""
+    return f"rm {DISKS}"
 
 
 def refuse_unmounted(path: str, host: Host) -> None:

@@ -117,7 +117,9 @@ def _is_over(closed: Closed) -> bool:
 
 def period(closed: Closed) -> str:
     """Return a phrase that says since when and until when an account is shut out, or ""."""
-    words = [f"since {closed.since}"] if closed.since else []
+    words = []
+    if closed.since:
+        words = [f"since {closed.since}"]
     if closed.until not in ("", JAIL):
         words.append(f"until {closed.until}")
     return " ".join(words)
@@ -126,10 +128,14 @@ def period(closed: Closed) -> str:
 def former_expiry(account: Account, host: Host) -> str | None:
     """Return an account's expiry before it was shut out, or None if that date has passed."""
     now = host.expiry(account.name)
-    closed = host.origin(account.name).closed if is_shut(account, host) else None
+    closed = None
+    if is_shut(account, host):
+        closed = host.origin(account.name).closed
     if closed is not None:
         return closed.expire
-    return now if host.people.has_shadow(account.name) and not _is_past(now) else None
+    if host.people.has_shadow(account.name) and not _is_past(now):
+        return now
+    return None
 
 
 def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) -> list[Action]:
@@ -148,7 +154,9 @@ def close(account: Account, why: str, by: str, host: Host, until: str = JAIL) ->
     """
     if why_spared(account, host):
         return []
-    kept = host.origin(account.name).closed if is_shut(account, host) else None
+    kept = None
+    if is_shut(account, host):
+        kept = host.origin(account.name).closed
     if kept is not None and not _is_over(kept) and (kept.until == "" or until == JAIL):
         return []
     if kept is not None and (kept.why, kept.until) == (why, until):
@@ -171,7 +179,9 @@ def disable(account: Account, why: str, until: str, host: Host) -> list[Action]:
     reserved = why_spared(account, host)
     if reserved:
         raise SftpJailError(f"{account.name} is not shut out: {reserved}")
-    closed = host.origin(account.name).closed if is_disabled(account, host) else None
+    closed = None
+    if is_disabled(account, host):
+        closed = host.origin(account.name).closed
     why = why or (closed.why if closed else "an administrator has disabled it")
     since = closed.since if closed else today()
     former = former_expiry(account, host)
@@ -199,12 +209,16 @@ def expire(account: Account, date: str, host: Host) -> list[Action]:
     if not host.people.has_shadow(name):
         advice = f"give it an expiry where it comes from; or run sftpjail disable {quote(name)}"
         raise SftpJailError(f"{name} has no line in /etc/shadow to expire by", advice=advice)
-    days = days_of(date) if date else ""
+    days = ""
+    if date:
+        days = days_of(date)
     closed = host.origin(name).closed
     if closed is None or not is_shut(account, host):
         return [SetExpiry(name, expire=days)]
     # It may have been shut out by an expiry date that has passed.
-    now = None if host.expiry(name) == EXPIRED else EXPIRED
+    now = None
+    if host.expiry(name) != EXPIRED:
+        now = EXPIRED
     return [CloseAccount(name, expire=now, closed=replace(closed, expire=days))]
 
 
@@ -226,7 +240,9 @@ def known_expiry(account: Account, host: Host) -> str:
 def date_of(days: str) -> str:
     """Return an expiry date of shadow(5) as YYYY-MM-DD, or "" for none."""
     day = number(days)
-    return "" if day is None else time.strftime("%Y-%m-%d", time.gmtime(day * DAY))
+    if day is None:
+        return ""
+    return time.strftime("%Y-%m-%d", time.gmtime(day * DAY))
 
 
 def days_of(date: str) -> str:
@@ -277,11 +293,9 @@ def forget(name: str, host: Host) -> list[Action]:
     """Return the action that removes a name from the list."""
     from ..actions import Phase, SetLines  # late: list needs no actions
 
-    return (
-        [SetLines(CLOSED, name, (), Style.LINE, when=Phase.OPENING)]
-        if name in _listed(host)
-        else []
-    )
+    if name not in _listed(host):
+        return []
+    return [SetLines(CLOSED, name, (), Style.LINE, when=Phase.OPENING)]
 
 
 def lets_in(account: Account, host: Host) -> bool:
@@ -309,9 +323,10 @@ def lets_in(account: Account, host: Host) -> bool:
         return False  # this host is not set up, so nobody expects a jail
     if lost(account, host):
         return True
-    chroot = (
-        profile.chroot if host.preparing else effective(host, account.name).get("chrootdirectory")
-    )
+    if host.preparing:
+        chroot = profile.chroot
+    else:
+        chroot = effective(host, account.name).get("chrootdirectory")
     if chroot in ("", "none"):
         origin = host.origin(account.name)
         return not origin.is_of_jail or origin.closed is not None
@@ -345,7 +360,10 @@ def _is_read(host: Host) -> bool:
 
 def on_list(host: Host) -> list[str]:
     """Return the names on the list, as of the current plan."""
-    names = _listed(host) if host.listed is None else host.listed
+    if host.listed is None:
+        names = _listed(host)
+    else:
+        names = host.listed
     return sorted(name for name in names if is_valid(name))
 
 
@@ -357,9 +375,9 @@ def needs_rule(host: Host) -> bool:
 def match_block(host: Host) -> list[str]:
     """Return the Match block that denies the listed accounts if PAM does not read the list."""
     names = on_list(host)
-    return (
-        [f"Match User {','.join(names)}", "    DenyUsers *"] if names and not is_asked(host) else []
-    )
+    if names and not is_asked(host):
+        return [f"Match User {','.join(names)}", "    DenyUsers *"]
+    return []
 
 
 def list_with(account: Account, host: Host, *, shut: bool) -> frozenset[str] | None:
@@ -370,13 +388,17 @@ def list_with(account: Account, host: Host, *, shut: bool) -> frozenset[str] | N
     if host.people.has_shadow(account.name) or is_asked(host):
         return None
     names = frozenset(_listed(host))
-    return names | {account.name} if shut else names - {account.name}
+    if shut:
+        return names | {account.name}
+    return names - {account.name}
 
 
 def own_expiry(account: Account, host: Host) -> str:
     """Return the date on which an account has expired without our doing, or ""."""
     date = expiry(account, host)
-    return date if is_out(date, lambda: uses_pam(host)) else ""
+    if is_out(date, lambda: uses_pam(host)):
+        return date
+    return ""
 
 
 def list_after(
@@ -387,4 +409,6 @@ def list_after(
     off = {account.name for account in opened if account.name in now and reopen(account, host)}
     on = {account.name for account in closed if not host.people.has_shadow(account.name)}
     after = (now - off) | on
-    return None if after == now else after
+    if after == now:
+        return None
+    return after

@@ -28,7 +28,9 @@ def listed(host: Host) -> Mapping[str, int]:
 
 def allowed(account: Account, host: Host) -> int:
     """Return the limit of an account; 0 for none."""
-    profile = account.profile.connections if account.profile else 0
+    profile = 0
+    if account.profile:
+        profile = account.profile.connections
     return listed(host).get(account.name, profile)
 
 
@@ -59,5 +61,7 @@ def rename(old: str, new: str, host: Host) -> list[Action]:
     most = listed(host).get(old, 0)
     if not most or old == new:
         return []
-    gone = [] if host.account(old) else limit(old, 0, host)
+    gone = []
+    if not host.account(old):
+        gone = limit(old, 0, host)
     return [*limit(new, most, host), *gone]

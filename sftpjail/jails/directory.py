@@ -25,20 +25,16 @@ def refuse_silent(name: str, host: Host) -> None:
 
 def silent(host: Host) -> list[str]:
     """Return the names in our records that may belong to an unavailable directory service."""
-    return (
-        [name for name in host.records.known if host.people.is_silent(name)]
-        if host.people.directory_services
-        else []
-    )
+    if not host.people.directory_services:
+        return []
+    return [name for name in host.records.known if host.people.is_silent(name)]
 
 
 def unseen(config: Config, host: Host) -> list[str]:
     """Return the missing groups of profiles, if a directory service may be the cause."""
-    groups = (
-        [profile.group for profile in config.profiles if profile.group]
-        if host.people.directory_services
-        else []
-    )
+    groups = []
+    if host.people.directory_services:
+        groups = [profile.group for profile in config.profiles if profile.group]
     return [group for group in groups if host.group(group) is None]
 
 
@@ -54,4 +50,6 @@ def lost_groups(config: Config, host: Host) -> list[str]:
         for profile in config.profiles
         if profile.group and f"Match Group {profile.group}" in live
     ]
-    return [group for group in groups if host.group(group) is None] if host.records.recorded else []
+    if not host.records.recorded:
+        return []
+    return [group for group in groups if host.group(group) is None]

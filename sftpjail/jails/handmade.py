@@ -202,7 +202,10 @@ class _Reader:
         """Return the accounts to which this block applies, with sshd's settings for each."""
         host, members = self.host, list[str]()
         for name in names:
-            members += (host.group_members(name) or ()) if kind == "group" else (name,)
+            if kind == "group":
+                members += host.group_members(name) or ()
+            else:
+                members += (name,)
         found: dict[Account, Settings] = {}
         chroot = self.block.option("chrootdirectory")
         assert chroot is not None
@@ -271,7 +274,10 @@ class _Reader:
         option = self.block.option("chrootdirectory")
         assert option is not None
         value = option.value.strip('"')
-        pattern = value if value.startswith("%") else normal(value)
+        if value.startswith("%"):
+            pattern = value
+        else:
+            pattern = normal(value)
         if kind == "user" and len(members) == 1 and "%" not in pattern:
             (account,) = members
             if pattern == normal(account.home):
@@ -282,7 +288,9 @@ class _Reader:
         if members and not elsewhere and pattern.endswith("/%u"):
             return "%h"
         if "%" not in pattern:
-            words = "one directory for all of them" if kind == "group" else "not named by the user"
+            words = "not named by the user"
+            if kind == "group":
+                words = "one directory for all of them"
             self._lack(
                 f"the chroot {pattern} is {words}: a profile's is %h or /DIRECTORY/%u", option
             )
@@ -351,7 +359,9 @@ class _Reader:
                     place = f"{path}, line {entry.number}"
                     self.notes.append(f"{place}: no key for sshd, left out: {entry.problem}")
                     continue
-                wrong = "" if inside(path, KEYS_DIR) else public_keys.unfit(entry.key)
+                wrong = ""
+                if not inside(path, KEYS_DIR):
+                    wrong = public_keys.unfit(entry.key)
                 if wrong:
                     self._lack(f"a key of {account.name} ({path}, line {entry.number}): {wrong}")
                 known = keys.setdefault(public_keys.blob(entry.key), entry.key)

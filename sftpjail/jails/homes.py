@@ -66,12 +66,16 @@ def refusal(account: Account, host: Host, config: Config) -> str:
     if profile.in_home:
         wrong = home_problem(account, home, host)
         begin = f"the home {account.home} of {account.name} cannot become its jail: it"
-        return f"{begin} {wrong}" if wrong else ""
+        if not wrong:
+            return ""
+        return f"{begin} {wrong}"
     if profile.home != "bind" or home == "/" or home in config.allow_sources:
         return ""
     wrong = source_problem(account, home, "home", host, config)
     begin = f"will not show the home {account.home} of {account.name} in its jail:"
-    return f"{begin} {wrong}" if wrong else ""
+    if not wrong:
+        return ""
+    return f"{begin} {wrong}"
 
 
 def home_problem(account: Account, home: str, host: Host) -> str:
@@ -152,7 +156,9 @@ def source_problem(account: Account, real: str, role: str, host: Host, config: C
     parts = components(real)
     for directory, other, around in _places(host, config):
         if other in parts:
-            return f"{real} is {directory}" if real == other else f"{real} lies in {directory}"
+            if real == other:
+                return f"{real} is {directory}"
+            return f"{real} lies in {directory}"
         if real in around:
             return f"{real} holds {directory}"
     own = host.realpath(account.home)
@@ -175,8 +181,12 @@ def _whose(account: Account, real: str, own: str, host: Host) -> str:
         if others:
             return f"{real} {relation} the home of {others[0]}"
     found = host.stat(real)
-    owner = host.people.name_of(found.st_uid) if found is not None else None
-    other = host.account(owner) if owner else None
+    owner = None
+    if found is not None:
+        owner = host.people.name_of(found.st_uid)
+    other = None
+    if owner:
+        other = host.account(owner)
     if other and not other.local and other.uid != account.uid and host.realpath(other.home) == real:
         return f"{real} is or holds the home of {other.name}"  # of a directory service
     return ""

@@ -31,5 +31,7 @@ def rename(old: str, new: str, host: Host) -> list[Action]:
     """Return the actions by which an account's mark goes along to its new name."""
     if old == new or old not in listed(host):
         return []
-    gone = [] if host.account(old) else mark(old, False, host)
+    gone = []
+    if not host.account(old):
+        gone = mark(old, False, host)
     return [*mark(new, True, host), *gone]

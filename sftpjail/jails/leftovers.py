@@ -39,7 +39,9 @@ def account_with_recorded_uid(name: str, host: Host) -> Account | None:
 def _is_not_of(name: str, uid: int, host: Host) -> bool:
     """Return whether there is certainly no account with this name and uid."""
     account = host.account(name)
-    return host.people.is_gone(name) if account is None else account.uid != uid
+    if account is None:
+        return host.people.is_gone(name)
+    return account.uid != uid
 
 
 def former_name(account: Account, host: Host, thorough: bool = True) -> str:
@@ -55,11 +57,16 @@ def former_name(account: Account, host: Host, thorough: bool = True) -> str:
     """
     if not account.exists or not account.local or _has_own(account, host):
         return ""
-    names = host.records.by_uid if thorough else host.people.departed
+    if thorough:
+        names = host.records.by_uid
+    else:
+        names = host.people.departed
     found = names.get(account.uid, ())
     if len(found) != 1 or host.people.name_of(account.uid) != account.name:
         return ""  # if two accounts share the uid, nobody knows
-    return found[0] if _is_not_of(found[0], account.uid, host) else ""
+    if not _is_not_of(found[0], account.uid, host):
+        return ""
+    return found[0]
 
 
 def _has_own(account: Account, host: Host) -> bool:
@@ -111,7 +118,9 @@ def left_names(config: Config, host: Host, jails: dict[str, Account]) -> list[st
         for n in host.records.known
         if n not in jails and is_valid(n) and not host.people.is_silent(n)
     ]
-    return [name for name in names if host.account(name) is None] if unseen(config, host) else names
+    if unseen(config, host):
+        return [name for name in names if host.account(name) is None]
+    return names
 
 
 def leftovers(config: Config, host: Host, jails: dict[str, Account]) -> dict[str, Account]:

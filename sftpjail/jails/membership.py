@@ -38,7 +38,9 @@ def untaken(config: Config, host: Host) -> dict[str, Account]:
 def refuse_name(account: Account) -> SftpJailError:
     """Return the error of such a member."""
     profile = account.profile
-    where = f"in the group {profile.group}" if profile else "a member"
+    where = "a member"
+    if profile:
+        where = f"in the group {profile.group}"
     return SftpJailError(
         f"{shown(account.name)} is {where} and gets no jail: sftpjail does not take its name",
         why="a name has ASCII letters, digits and _ . @ - only, and does not begin with . @ or -",
@@ -169,7 +171,9 @@ def new_name(name: str, profile: Profile, host: Host) -> str:
         host: the facts.
     """
     recorded = name in host.records.recorded and is_missing(profile, host)
-    return called_now(name, profile, host) if recorded else ""
+    if not recorded:
+        return ""
+    return called_now(name, profile, host)
 
 
 def called_now(name: str, profile: Profile, host: Host) -> str:
@@ -183,13 +187,17 @@ def called_now(name: str, profile: Profile, host: Host) -> str:
             now = host.people.group_of(origin.gid)
             # A directory service may know by its gid a group that it denies by its name.
             renamed = now and now != profile.group and host.people.in_group(name, now)
-            return now if now and renamed else ""
+            if now and renamed:
+                return now
+            return ""
     return ""
 
 
 def name_now(account: Account, host: Host) -> str:
     """Return the name that the group of an account's profile has now, if it was renamed, or ""."""
-    return new_name(account.name, account.profile, host) if account.profile else ""
+    if not account.profile:
+        return ""
+    return new_name(account.name, account.profile, host)
 
 
 def refuse_other_name(profile: Profile, host: Host) -> None:
@@ -223,7 +231,9 @@ def lost(account: Account, host: Host) -> SftpJailError | None:
     if now:
         return was_renamed(profile, now, host)
     by_group = account.name not in profile.match_user
-    return same_gid(profile, host) if by_group and shares_gid(profile, host) else None
+    if by_group and shares_gid(profile, host):
+        return same_gid(profile, host)
+    return None
 
 
 def shares_gid(profile: Profile, host: Host) -> bool:
@@ -233,7 +243,9 @@ def shares_gid(profile: Profile, host: Host) -> bool:
     of the first group.
     """
     known_as = partial(host.people.known_as, profile.group)
-    name = host.files.once((shares_gid, profile.group), known_as) if profile.group else ""
+    name = ""
+    if profile.group:
+        name = host.files.once((shares_gid, profile.group), known_as)
     return name != profile.group
 
 
@@ -273,7 +285,9 @@ def was_renamed(profile: Profile, now: str, host: Host) -> SftpJailError:
     edit = partial(set_group, profile, now, host)  # it reads the configuration twice
     command = once((set_group, profile.name, now), edit)
     if isinstance(command, Advice):
-        advice = f"or {command}" if choices else command
+        advice = command
+        if choices:
+            advice = f"or {command}"
     else:
         choices.append((f"to have that name in the configuration{also}", command))
     again = once((was_renamed, profile.group), partial(_jailed_by, profile, host))
@@ -298,4 +312,6 @@ def _jailed_by(profile: Profile, host: Host) -> str:
     names = [name for name in host.records.recorded if called_now(name, profile, host)]
     adopt = [f"sftpjail adopt {quote(name)}" for name in names]
     command = " && ".join([f"groupadd {quote(profile.group)}", "sftpjail setup", *adopt])
-    return command if len(names) <= 8 else ""
+    if len(names) <= 8:
+        return command
+    return ""

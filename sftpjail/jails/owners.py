@@ -60,7 +60,9 @@ def named(owner: Ids, host: Host) -> str:
     The group is left out if it is the owner's primary group.
     """
     name = host.people.name_of(owner.uid)
-    account = host.account(name) if name else None
+    account = None
+    if name:
+        account = host.account(name)
     if account is not None and account.gid == owner.gid:
         return account.name
     return f"{name or owner.uid}:{host.people.group_of(owner.gid) or owner.gid}"
@@ -126,7 +128,9 @@ def others(bind: Bind, host: Host) -> str:
     count, whole = host.files.count_others(bind.source, owner, MOST)
     if not count and whole:
         return ""
-    at_least = "" if whole else "at least "
+    at_least = ""
+    if not whole:
+        at_least = "at least "
     return f"{at_least}{count} file{'s' * (count != 1)} in {bind.source} {_OTHERS[count == 1]}"
 
 

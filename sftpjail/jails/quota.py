@@ -46,8 +46,12 @@ def own(name: str, host: Host) -> int | None:
 def wanted(account: Account, host: Host) -> int:
     """Return how many bytes an account may store; 0 for any number."""
     size = own(account.name, host)
-    profile = account.profile.quota if account.profile else 0
-    return profile if size is None else size
+    profile = 0
+    if account.profile:
+        profile = account.profile.quota
+    if size is None:
+        return profile
+    return size
 
 
 def storage(account: Account) -> str:
@@ -100,7 +104,9 @@ def enforced(account: Account, size: int, host: Host) -> list[Action]:
             choices=error.choices,
             advice=error.advice,
         ) from error
-    return [] if now.limit == size else list(found.enforce(size, now.limit))
+    if now.limit == size:
+        return []
+    return list(found.enforce(size, now.limit))
 
 
 def use(account: Account, host: Host) -> Use | None:
@@ -108,14 +114,18 @@ def use(account: Account, host: Host) -> Use | None:
     size = wanted(account, host)
     if not size:
         return None
-    by = "profile" if own(account.name, host) is None else "account"
+    by = "account"
+    if own(account.name, host) is None:
+        by = "profile"
     try:
         found = system(account, host)
         found.judge()
         now = found.state()
     except SftpJailError as error:
         return Use(size, None, by, error.message)
-    lack = "" if now.limit == size else "the file system does not enforce it yet"
+    lack = ""
+    if now.limit != size:
+        lack = "the file system does not enforce it yet"
     return Use(size, now.used, by, lack)
 
 

@@ -133,19 +133,26 @@ class Btrfs(System):
             choices = (Choice(f"to enable them for all of {self.mount}", command),)
             raise Lack(what, choices=choices)
         point = self.host.mount_at(self.mount)
-        root = point.root if point else "/"
+        root = "/"
+        if point:
+            root = point.root
         below = normal(f"{root}/{self.path.removeprefix(self.mount)}").lstrip("/")
         return groups.get(below) or QuotaGroup("", 0, 0)
 
     def state(self) -> State:
         found = self._group()
-        return State(found.limit, found.used) if self.exists else State(0, 0)
+        if self.exists:
+            return State(found.limit, found.used)
+        return State(0, 0)
 
     def enforce(self, limit: int, before: int) -> list[Run]:
         # Through its own path, the limit of a full subvolume cannot be changed: the kernel's
         # transaction would exceed the quota (EDQUOT).
         number = self._group().number
-        where = [number, self.mount] if self.exists and number else [self.path]
+        if self.exists and number:
+            where = [number, self.mount]
+        else:
+            where = [self.path]
 
         def command(size: int) -> tuple[str, ...]:
             return (self.tool("btrfs"), "qgroup", "limit", str(size or "none"), *where)
@@ -178,7 +185,9 @@ class _Project(System):
         if not self.exists:
             return 0
         words = self.host.ask([self.tool("lsattr"), "-dp", self.path]).out.split()
-        return int(words[0]) if len(words) > 2 and "P" in words[1] and words[0].isdecimal() else 0
+        if len(words) > 2 and "P" in words[1] and words[0].isdecimal():
+            return int(words[0])
+        return 0
 
     def _has_files(self) -> bool:
         """Return whether it has more than a new home has."""
@@ -190,7 +199,10 @@ class _Project(System):
 
     def enforce(self, limit: int, before: int) -> list[Run]:
         tagged = self._project() == self.account.uid
-        runs = [] if tagged or not limit else [_run(self._tag(), self._tag(0))]
+        if tagged or not limit:
+            runs = []
+        else:
+            runs = [_run(self._tag(), self._tag(0))]
         return [*runs, _run(self._command(limit), self._command(before))]
 
     @abstractmethod
@@ -264,7 +276,9 @@ def system_of(account: Account, path: str, host: Host) -> System:
         Lack: it has no quotas for directories.
     """
     point = host.mount_tables.mount_of(_existing(path, host))
-    kind = point.kind if point else ""
+    kind = ""
+    if point:
+        kind = point.kind
     if point is None or kind not in _KINDS:
         what = f"{path} is on a file system of type {kind or 'unknown'}, which limits no directory"
         raise Lack(what, advice="btrfs, ext4 and xfs can; keep such accounts on one of them")

@@ -34,7 +34,9 @@ def place(account: Account, directory: str, host: Host) -> str:
     """Return the path on the host of a directory as an account's sessions see it."""
     path = normal(f"{account.jail}/{directory}")
     bind = innermost(host.binds(account.name), path)
-    found = bind.source + path.removeprefix(bind.target) if bind else path
+    found = path
+    if bind:
+        found = bind.source + path.removeprefix(bind.target)
     return host.mount_tables.place(found)
 
 
@@ -61,7 +63,9 @@ def refusal(account: Account, directory: str, host: Host) -> str:
     path = place(account, directory, host)
     found = host.lstat(path)
     if found is None or not stat.S_ISDIR(found.st_mode):
-        return f"{path} is no directory" if found else f"{path} is not there"
+        if found:
+            return f"{path} is no directory"
+        return f"{path} is not there"
     if not is_writable(path):
         return f"systemd-tmpfiles would take {path} for a pattern"
     if found.st_uid != account.uid:
@@ -71,7 +75,9 @@ def refusal(account: Account, directory: str, host: Host) -> str:
     if loose:
         return f"others than root can write in {loose}, and put a link in the place of {path}"
     others = sorted(host.mount_tables.shown_to(path) - {account.name})
-    return f"{path} is shared: it is mounted in the jail of {others[0]} too" if others else ""
+    if not others:
+        return ""
+    return f"{path} is shared: it is mounted in the jail of {others[0]} too"
 
 
 def block(account: Account, wanted: Mapping[str, int], host: Host) -> tuple[str, ...]:

@@ -167,7 +167,9 @@ class States:
             alike = self._kind(account, groups, None if daemon and daemon.is_plain else daemon)
         kind = (daemon and daemon.command, *alike)
         if kind not in self._logging:
-            connection = daemon.local if daemon else LOCAL
+            connection = LOCAL
+            if daemon:
+                connection = daemon.local
             level, facility = logging(host, account.name, connection, daemon)
             self._logging[kind] = level not in _SILENT and (
                 host.systemd or facility in ("", "AUTH", "AUTHPRIV")
@@ -193,7 +195,9 @@ class States:
         date = date_of(shadow.expire)
         if is_out(date, lambda: found.get("usepam") == "yes"):
             yield State("expired", f"it expired on {date}")
-        locked = why_locked(shadow, found) if account.local else ""
+        locked = ""
+        if account.local:
+            locked = why_locked(shadow, found)
         if lacks_shadow(account, self._host, found):
             locked = "it has no line in /etc/shadow"
         if locked:
@@ -235,11 +239,15 @@ class States:
             return self._doors[kind]
         if admits(account, profile.chroot, host):
             return refusal(account, host, self._config) or "its home is no jail"
-        home = None if profile.in_home else self._stat(account.home)
+        home = None
+        if not profile.in_home:
+            home = self._stat(account.home)
         if home is None or home.st_uid == account.uid:
             return ""
         shows = any(bind.role == "home" for bind in host.binds(account.name))
-        return refusal(account, host, self._config) if shows else ""
+        if not shows:
+            return ""
+        return refusal(account, host, self._config)
 
     def _door(self, profile: Profile, found: Settings) -> str:
         """Return which setting of sshd opens the jails of a profile, or ""."""
@@ -258,7 +266,9 @@ class States:
         for daemon in self._beside():
             found = None
             with contextlib.suppress(SftpJailError):  # `_unknown_elsewhere` says so
-                found = None if daemon.unknown else self._ask(account, groups, daemon)
+                found = None
+                if not daemon.unknown:
+                    found = self._ask(account, groups, daemon)
             if found is None or found.get("chrootdirectory") not in ("", "none"):
                 continue
             if not any(denials(found, account.name, groups)):
@@ -330,7 +340,9 @@ class States:
         if found is None:
             return f"{path} is missing"
         flaw = self._host.files.flaw_of(path, found)
-        return f"{path} {flaw}" if flaw else ""
+        if not flaw:
+            return ""
+        return f"{path} {flaw}"
 
     def _has_way_in(self, account: Account, shadow: Shadow, found: Settings) -> bool:
         """Return whether an account has a key in force, a password, or another source of keys."""
@@ -366,7 +378,9 @@ class States:
                 return f"{point} is in fstab and not mounted"
         if profile.home == "bind" and not profile.in_home:
             is_there = self._is_dir(account.home)
-            return self._elsewhere_shown(account) if is_there else f"{account.home} is not there"
+            if is_there:
+                return self._elsewhere_shown(account)
+            return f"{account.home} is not there"
         if profile.is_filled and not self._is_dir(account.files):
             return f"{account.files} is missing"
         return ""
@@ -378,11 +392,15 @@ class States:
         """
         host = self._host
         for bind in host.binds(account.name):
-            point = host.mount_at(bind.target) if bind.kept == "fstab" else None
+            point = None
+            if bind.kept == "fstab":
+                point = host.mount_at(bind.target)
             if bind.role != "home" or point is None:
                 continue
             home = self._stat(bind.source)
-            device = f"{os.major(home.st_dev)}:{os.minor(home.st_dev)}" if home else ""
+            device = ""
+            if home:
+                device = f"{os.major(home.st_dev)}:{os.minor(home.st_dev)}"
             if device != point.device and not host.same_file(bind.source, bind.target):
                 return f"{bind.target.removeprefix(account.jail)} shows something else"
         return ""
@@ -419,7 +437,10 @@ class States:
             if kind not in self._answers:
                 self._answers[kind] = effective(host, account.name, connection, daemon)
         except SftpJailError as error:
-            self._broken = error if daemon is None else self._broken
+            if daemon is None:
+                self._broken = error
+            else:
+                self._broken = self._broken
             raise
         return self._answers[kind]
 
@@ -430,7 +451,9 @@ class States:
         assert account.profile is not None
         place = (account.profile.name, daemon)
         if place not in self._criteria:
-            connection = daemon.local if daemon else LOCAL
+            connection = LOCAL
+            if daemon:
+                connection = daemon.local
             answer = effective(self._host, account.name, connection, daemon)
             self._criteria[place] = answer.criteria
         return (*place, *(holds(one, account.name, groups) for one in self._criteria[place]))
@@ -519,7 +542,9 @@ def why_locked(shadow: Shadow, found: Settings) -> str:
     """Return why PAM or sshd refuses even keys by shadow(5), apart from expiry, or ""."""
     if found.get("usepam") != "yes":
         locked = shadow.password.startswith("!")
-        return "its password is locked, and sshd runs with UsePAM no" if locked else ""
+        if locked:
+            return "its password is locked, and sshd runs with UsePAM no"
+        return ""
     changed, maximum = number(shadow.changed), number(shadow.maximum)
     if changed == 0:
         return "it must change its password first (chage -d 0)"

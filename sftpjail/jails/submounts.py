@@ -56,12 +56,18 @@ def _problem(account: Account, outer: Bind, inner: Bind, host: Host, config: Con
     why = "the jail has its bare mount point"
     if not inner.read_only:
         why += ", and what is uploaded there is not in it"
-    severity = "advice" if inner.read_only else "broken"
+    severity = "broken"
+    if inner.read_only:
+        severity = "advice"
     advice = _obstacle(account, outer, inner, host, config)
     words = ["sftpjail", "mount"]
-    words += ["--read-only"] if inner.read_only else []
-    words += ["--under-home"] if account.profile and account.profile.in_home else []
-    fix = "" if advice else join([*words, account.name, inner.source, place])
+    if inner.read_only:
+        words.append("--read-only")
+    if account.profile and account.profile.in_home:
+        words.append("--under-home")
+    fix = ""
+    if not advice:
+        fix = join([*words, account.name, inner.source, place])
     return Problem(what, why, fix, advice, severity)
 
 

@@ -97,7 +97,9 @@ def _new(host: Host, ask: bool) -> tuple[str, str]:
         reason = _why_not(host)
     except SftpJailError:  # sshd does not answer, and setup will say so
         reason = UNDECIDED
-    return ("fstab", reason) if reason else ("session", PROVED)
+    if reason:
+        return ("fstab", reason)
+    return ("session", PROVED)
 
 
 def _why_not(host: Host) -> str:
@@ -114,4 +116,6 @@ def _why_not(host: Host) -> str:
     if effective(host, "root").get("usepam") != "yes":
         return "sshd runs with UsePAM no"
     where = user_environment(host)
-    return f"{where} lets users set the environment of PAM's programs" if where else ""
+    if not where:
+        return ""
+    return f"{where} lets users set the environment of PAM's programs"

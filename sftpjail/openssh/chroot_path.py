@@ -31,7 +31,9 @@ def new_home(account: Account, host: Host) -> str:
         return Advice(
             f"give {account.name} a home of its own by `usermod -d`, then run sftpjail apply"
         )
-    make = "" if is_own else f"{make_home(account, host)} && "
+    make = ""
+    if not is_own:
+        make = f"{make_home(account, host)} && "
     return f"usermod -d {quote(home)} {name} && {make}sftpjail apply"
 
 

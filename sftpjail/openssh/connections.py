@@ -50,12 +50,16 @@ def connections(host: Host, user: str = PROBE, daemon: Daemon | None = None) -> 
     for criteria in effective(host, user, daemon=daemon).criteria:
         fields = {}
         for kind, patterns in conditions(criteria):
-            example = _example(patterns, kind) if kind in _FIELDS else ""
+            example = ""
+            if kind in _FIELDS:
+                example = _example(patterns, kind)
             if example:
                 fields[_FIELDS[kind]] = example
         if fields:
             found.append(_but(fields, local))
-    return [*found, _but(_STRANGER, local)] if len(found) > 1 else found
+    if len(found) > 1:
+        return [*found, _but(_STRANGER, local)]
+    return found
 
 
 def from_address(address: str) -> str:

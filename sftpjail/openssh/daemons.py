@@ -86,7 +86,9 @@ class Daemon(NamedTuple):
 
         That of a plain one goes to port 22, wherever it listens: see `connections_to`.
         """
-        port = self.places[0][1] if self.places and not self.is_plain else 22
+        port = 22
+        if self.places and not self.is_plain:
+            port = self.places[0][1]
         return LOCAL.replace("lport=22", f"lport={port}")
 
     @property
@@ -97,7 +99,9 @@ class Daemon(NamedTuple):
         """
         found = dict[str, None]()
         for address, port in self.places:
-            there = "127.0.0.1" if address in _EVERYWHERE else address
+            there = address
+            if address in _EVERYWHERE:
+                there = "127.0.0.1"
             to = LOCAL.replace("lport=22", f"lport={port}")
             found[to.replace("laddr=127.0.0.1", f"laddr={there}")] = None
         return tuple(found) or (LOCAL,)
@@ -105,8 +109,13 @@ class Daemon(NamedTuple):
     def __str__(self) -> str:
         """Its name in a message: "sshd on port 2222 (pid 7, -f /etc/ssh/other)"."""
         ports = list(dict.fromkeys(port for _, port in self.places))
-        on = f" on port {', '.join(map(str, ports))}" if ports else ""
-        known = [f"pid {self.pid}"] if self.pid else [f"started by {self.unit}"]
+        on = ""
+        if ports:
+            on = f" on port {', '.join(map(str, ports))}"
+        if self.pid:
+            known = [f"pid {self.pid}"]
+        else:
+            known = [f"started by {self.unit}"]
         known += [f"{option} {shlex.quote(value)}" for option, value in self.peculiar]
         return f"sshd{on} ({', '.join(known)})"
 
@@ -157,7 +166,10 @@ def others(host: Host) -> list[Daemon]:
 
 
 def _of_process(found: Listener, host: Host) -> Daemon:
-    arguments = _deciding(found.options) if found.options is not None else ()
+    if found.options is not None:
+        arguments = _deciding(found.options)
+    else:
+        arguments = ()
     quiet = _quiet(found.options or ())
     daemon = Daemon(
         found.program, arguments, found.pid, found.places, found.unit, "", found.began, quiet
@@ -256,7 +268,10 @@ def _shown(host: Host, names: tuple[str, ...], *units: str) -> Iterator[dict[str
         about = dict[str, str]()
         for line in paragraph.splitlines():
             name, _, value = line.partition("=")
-            about[name] = f"{about[name]}\n{value}" if name in about else value
+            if name in about:
+                about[name] = f"{about[name]}\n{value}"
+            else:
+                about[name] = value
         if about.get("Id"):
             yield about
 
@@ -272,7 +287,9 @@ def _of_unit(about: dict[str, str], listens: str, host: Host) -> Daemon | None:
         options = told(_expanded(command[2], about, host)[1:])
     except ValueError:
         options = None
-    why = "" if options is not None else f"the command line of {unit} is unknown"
+    why = ""
+    if options is None:
+        why = f"the command line of {unit} is unknown"
     why = why or ("" if _is_roots(command[1], host) else _not_roots(command[1]))
     if options is None or why:
         return Daemon(command[1], (), 0, places, unit, why)
@@ -316,5 +333,9 @@ def changed_state(daemon: Daemon, host: Host) -> float:
     if about.get("MainPID") != str(daemon.pid) or about.get("ReloadResult") not in ("success", ""):
         return 0.0
     stamp = re.fullmatch("[0-9]{1,18}", about.get("StateChangeTimestampMonotonic", ""))
-    since = int(stamp[0]) / 1e6 if stamp else 0.0
-    return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + since if since else 0.0
+    since = 0.0
+    if stamp:
+        since = int(stamp[0]) / 1e6
+    if not since:
+        return 0.0
+    return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + since

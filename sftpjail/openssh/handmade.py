@@ -60,7 +60,9 @@ class Block:
     @property
     def heading(self) -> str:
         """The Match line, without the blanks around it; "" where there is none."""
-        return "" if self.criteria is None else self.lines[0].strip()
+        if self.criteria is None:
+            return ""
+        return self.lines[0].strip()
 
     def __str__(self) -> str:
         """FILE:LINE."""
@@ -72,7 +74,10 @@ def option_of(line: str, number: int = 0) -> Option | None:
     found = _SETTING.match(line)
     if found is None:
         return None
-    value = found[2] if '"' in found[2] else _COMMENT.sub("", " " + found[2]).strip()
+    if '"' in found[2]:
+        value = found[2]
+    else:
+        value = _COMMENT.sub("", " " + found[2]).strip()
     return Option(number, found[1], value)
 
 
@@ -89,14 +94,19 @@ def blocks(text: str, path: str) -> list[Block]:
     ours = False
 
     def end() -> None:
-        last = options[-1].number if options else begin
+        last = begin
+        if options:
+            last = options[-1].number
         part = tuple(lines[begin - 1 : last])
         found.append(Block(path, begin, part, criteria, tuple(options)))
 
     for number, line in enumerate(lines, 1):
         mark = _OURS.match(line)
-        ours = mark[1] == "BEGIN" if mark else ours
-        option = None if ours else option_of(line, number)
+        if mark:
+            ours = mark[1] == "BEGIN"
+        option = None
+        if not ours:
+            option = option_of(line, number)
         if option is None:
             continue
         if option.name == "match":
@@ -157,7 +167,9 @@ def _exchanged(
     whole = (n for n in places if ends(there, n + size))
     at = next(whole, places[0])
     # Our own block below it may have completed the last line of the file.
-    end = "\n" if lines[at + size - 1].endswith("\n") else ""
+    end = ""
+    if lines[at + size - 1].endswith("\n"):
+        end = "\n"
     return "".join([*lines[:at], *new[:-1], new[-1].rstrip("\n") + end, *lines[at + size :]])
 
 

@@ -77,7 +77,9 @@ def start_of(account: Account, host: Host, config: Config) -> str:
     if start:
         return normal(account.expand(start))
     home = normal(account.home)
-    return home if host.is_dir(host.mount_tables.behind(account.name, account.jail + home)) else "/"
+    if host.is_dir(host.mount_tables.behind(account.name, account.jail + home)):
+        return home
+    return "/"
 
 
 def block(profile: Profile, config: Config, host: Host) -> list[str]:
@@ -146,7 +148,9 @@ def address_blocks(config: Config) -> Iterator[str]:
         if not profile.group:
             continue
         of_group = ",".join([profile.group, *(f"!{group}" for group in groups)])
-        others = f" User *,{','.join(f'!{name}' for name in users)}" if users else ""
+        others = ""
+        if users:
+            others = f" User *,{','.join(f'!{name}' for name in users)}"
         yield from elsewhere(f"Group {of_group}{others}", profile.addresses)
         groups.append(profile.group)
 
@@ -164,7 +168,9 @@ def match_blocks(config: Config, host: Host) -> Iterator[str]:
 
 def heads(profile: Profile) -> list[str]:
     """Return the Match lines of a profile's blocks."""
-    users = [f"Match User {','.join(profile.match_user)}"] if profile.match_user else []
+    users = []
+    if profile.match_user:
+        users = [f"Match User {','.join(profile.match_user)}"]
     return [*users, *([f"Match Group {profile.group}"] if profile.group else [])]
 
 
@@ -177,7 +183,9 @@ def as_recorded(config: Config, host: Host) -> Config:
 
 
 def _as_recorded(profile: Profile, host: Host) -> Profile:
-    lines = lines_of(profile, host) if profile.mounts == "auto" else []
+    lines = []
+    if profile.mounts == "auto":
+        lines = lines_of(profile, host)
     if not lines:
         return profile
     for line in lines:

@@ -96,7 +96,10 @@ def _of_session(account: Account, service: str, host: Host) -> list[Fact]:
 def _counted(conf: str, host: Host) -> list[str]:
     """Return the lines of limits.conf(5) that limit logins of anybody, each as FILE:LINE."""
     names = sorted(name for name in host.listdir(_LIMITS_DIR) if name.endswith(".conf"))
-    paths = [conf] if conf else [_LIMITS, *(f"{_LIMITS_DIR}/{name}" for name in names)]
+    if conf:
+        paths = [conf]
+    else:
+        paths = [_LIMITS, *(f"{_LIMITS_DIR}/{name}" for name in names)]
     return [
         f"{path}:{number}"
         for path in paths

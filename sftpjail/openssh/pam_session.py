@@ -99,7 +99,9 @@ def most(config: Config) -> str:
     ]
     lines += [f"group {p.group} {p.connections}" for p in config.profiles if p.group]
     needed = any(profile.connections for profile in config.profiles)
-    return "".join(f"{line}\n" for line in lines) if needed else ""
+    if not needed:
+        return ""
+    return "".join(f"{line}\n" for line in lines)
 
 
 def denied(path: str) -> str:

@@ -88,4 +88,6 @@ def user_environment(host: Host) -> str:
         if by_users and rule.kind in ("auth", "account"):
             return rule.where
     first = host.text(SSHD).partition("\n")[0]
-    return f"{SSHD}:1" if "user_readenv" in first and not first.startswith("#") else ""
+    if "user_readenv" in first and not first.startswith("#"):
+        return f"{SSHD}:1"
+    return ""

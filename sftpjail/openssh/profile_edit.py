@@ -64,7 +64,9 @@ def set_group(profile: Profile, group: str, host: Host) -> str:
 
 def _command(profile: Profile, wanted: Profile, key: str, value: str, then: str, host: Host) -> str:
     edit = _edit(profile, wanted, key, value, host)
-    return f"{edit} && {then}" if edit else _by_hand(profile, f"{key} = {value}")
+    if edit:
+        return f"{edit} && {then}"
+    return _by_hand(profile, f"{key} = {value}")
 
 
 def _by_hand(profile: Profile, line: str) -> Advice:
@@ -90,7 +92,10 @@ def _edit(profile: Profile, wanted: Profile, key: str, value: str, host: Host) -
     else:
         end = next((head for head in heads if head > at), len(lines))
         old = next((n for n in range(at, end) if re.match(rf"\s*{key}\s*=", lines[n])), None)
-        edit, new = _insert(lines, at, line) if old is None else _change(lines, old, line, value)
+        if old is None:
+            edit, new = _insert(lines, at, line)
+        else:
+            edit, new = _change(lines, old, line, value)
         command = f"sed -i {quote(edit)} {PATH}"
     try:
         former, profiles = (parse("\n".join(text)).profiles for text in (lines, new))
@@ -102,7 +107,9 @@ def _edit(profile: Profile, wanted: Profile, key: str, value: str, host: Host) -
     others = [one for one in former if one.name != profile.name]
     good = wanted in profiles and [one for one in profiles if one != wanted] == others
     good = good and host.trusted_path(PATH) == PATH and len(value) < MOST
-    return command if good else ""
+    if good:
+        return command
+    return ""
 
 
 def _insert(lines: list[str], at: int, line: str) -> tuple[str, list[str]]:
@@ -114,7 +121,10 @@ def _change(lines: list[str], at: int, line: str, value: str) -> tuple[str, list
     """Return the sed(1) command that adds to a list, or replaces a value, and what comes of it."""
     edit, changed = f"{at + 1}c {_literal(line)}", line
     if value.endswith(","):  # as lists have it
-        more = f" {value}" if lines[at].rstrip().endswith(",") else f", {value}"
+        if lines[at].rstrip().endswith(","):
+            more = f" {value}"
+        else:
+            more = f", {value}"
         edit, changed = f"{at + 1}s|$|{_literal(more, '&|')}|", lines[at] + more
     return edit, [*lines[:at], changed, *lines[at + 1 :]]
 

@@ -45,7 +45,9 @@ def broken_line(words: str, host: Host) -> str:
             for line in range(number, last + 1)
             if lines[line - number : line - number + 1] != [""]
         ]
-    return comment_out(whole, host) if whole else look_at("sshd -t")
+    if whole:
+        return comment_out(whole, host)
+    return look_at("sshd -t")
 
 
 def comment_out(places: list[tuple[str, int]], host: Host) -> str:
@@ -99,7 +101,9 @@ def change_line(place: tuple[str, int], edit: str, host: Host) -> str:
 
 def unit(host: Host) -> str:
     """Return the name of sshd's unit: ssh on Debian, sshd elsewhere."""
-    return "ssh" if has_unit("ssh.service", host) else "sshd"
+    if has_unit("ssh.service", host):
+        return "ssh"
+    return "sshd"
 
 
 def has_unit(name: str, host: Host) -> bool:
@@ -117,7 +121,9 @@ def reload_command(host: Host, daemon: Daemon | None = None) -> str:
     if host.systemd and daemon.unit.endswith(".service"):
         return f"systemctl kill -s HUP --kill-who=main {quote(daemon.unit)}"
     pid = daemon.pid or host.running("sshd")
-    return f"kill -HUP {pid}" if pid else "sshd -t"
+    if not pid:
+        return "sshd -t"
+    return f"kill -HUP {pid}"
 
 
 def match_line(place: tuple[str, int], host: Host) -> str:
@@ -148,7 +154,9 @@ def except_for(places: list[tuple[str, int]], account: Account, host: Host) -> s
         fixes.on(path, host, f"sed -i {quote('; '.join(those))} {{}}")
         for path, those in edits.items()
     ]
-    return " && ".join([*commands, reload_command(host)]) if all(commands) else ""
+    if not all(commands):
+        return ""
+    return " && ".join([*commands, reload_command(host)])
 
 
 def _exception(lines: list[str], number: int, account: Account) -> str:
@@ -162,7 +170,10 @@ def _exception(lines: list[str], number: int, account: Account) -> str:
     criteria = [(words[at].lower(), words[at + 1]) for at in range(1, len(words) - 1, 2)]
     if criteria in ([("user", account.name)], [("group", profile.group)]):
         return f"{number}s/^/#/"
-    but = f"Group *,!{profile.group}" if profile.group else f"User *,!{account.name}"
+    if profile.group:
+        but = f"Group *,!{profile.group}"
+    else:
+        but = f"User *,!{account.name}"
     if [word.lower() for word in words[1:]] == ["all"]:  # which stands alone
         return f"{head}s/[Aa][Ll][Ll].*/{but}/"
     return f"{head}s/[[:space:]]*\\(#.*\\)\\?$/ {but}/"

@@ -77,7 +77,9 @@ class Settings(NamedTuple):
         """Return FILE:LINE of the value in force, "command line", or "default"."""
         if keyword in self.origins:
             return "{}:{}".format(*self.origins[keyword])
-        return "command line" if keyword in self.given else "default"
+        if keyword in self.given:
+            return "command line"
+        return "default"
 
     def is_set(self, keyword: str) -> bool:
         """Return whether somebody has set a keyword, in a file or on the command line."""

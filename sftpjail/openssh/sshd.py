@@ -51,5 +51,8 @@ def ask_sshd(
     if answer.code != 0 and not damaged and DROPIN in answer.err and DROPIN not in (files or {}):
         bare = {**(files or {}), DROPIN: None}
         without = host.programs.preview([*command, *arguments], bare)
-        answer = without if without.code == 0 else answer
-    return answer._replace(out=small_keywords(answer.out)) if "-T" in arguments else answer
+        if without.code == 0:
+            answer = without
+    if "-T" in arguments:
+        return answer._replace(out=small_keywords(answer.out))
+    return answer

@@ -27,11 +27,15 @@ def has_read(daemon: Daemon, host: Host) -> tuple[float, bool]:
         SftpJailError: sshd refuses its configuration.
     """
     path = effective(host, "root", daemon=daemon).get("pidfile")
-    found = host.lstat(path) if path.startswith("/") else None
+    found = None
+    if path.startswith("/"):
+        found = host.lstat(path)
     if found and host.text(path).strip() == str(daemon.pid):
         return found.st_ctime, True
     state = changed_state(daemon, host)
-    return (state, True) if state else (daemon.began, False)
+    if state:
+        return (state, True)
+    return (daemon.began, False)
 
 
 def unread(daemon: Daemon, host: Host) -> list[str]:

@@ -333,7 +333,9 @@ def kept_methods(
     ]
     other = for_config(engine, config)
     plan, veto = plan_with_setup(other, first, former, last, failed)
-    return None if veto else (other, plan)
+    if veto:
+        return None
+    return (other, plan)
 
 
 def guarded(engine: Engine, accounts: dict[str, Account]) -> dict[str, str]:
@@ -354,4 +356,6 @@ def passing(name: str, host: Host) -> str:
     maker = host.people.maker(name)
     if maker is not None:
         return f"pid {maker} is still creating it"
-    return "userdel is deleting it" if host.people.is_leaving(name) else ""
+    if host.people.is_leaving(name):
+        return "userdel is deleting it"
+    return ""

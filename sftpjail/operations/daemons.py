@@ -35,7 +35,10 @@ def reload_stale(engine: Engine) -> list[Problem]:
     try:
         return _reload(engine)
     except (SftpJailError, OSError) as error:
-        why = error.message if isinstance(error, SftpJailError) else denied(error)
+        if isinstance(error, SftpJailError):
+            why = error.message
+        else:
+            why = denied(error)
         if not why:
             raise
         what = f"it is not known whether sshd follows its configuration: {why}"
@@ -47,7 +50,9 @@ def unfinished(left: Sequence[Problem]) -> int:
     """Return the exit code of a command that has made its change and leaves these problems."""
     if any(problem.severity == "open" for problem in left):
         return 1
-    return 3 if left else 0
+    if left:
+        return 3
+    return 0
 
 
 def _reload(engine: Engine) -> list[Problem]:

@@ -37,4 +37,6 @@ def by_one_edit(names: Collection[str], host: Host) -> tuple[str, ...]:
         account, group = host.account(name), people.groups.get(name)
         if account and group and (group.gid, primary[group.gid]) == (account.gid, 1):
             found += [name] * (not set(group.members) - {name})
-    return tuple(found) if len(found) > 1 else ()
+    if len(found) > 1:
+        return tuple(found)
+    return ()

@@ -70,7 +70,9 @@ def judge(engine: Engine, users: list[str]) -> list[Problem]:
     if len(chosen) > THOROUGH:
         engine = engine.on(engine.host.for_many_accounts())
     skipped = guarded(engine, chosen)
-    strange = {} if users else untaken(engine.config, engine.host)
+    strange = {}
+    if not users:
+        strange = untaken(engine.config, engine.host)
     willing = [account for name, account in chosen.items() if name not in skipped]
     members = [*willing, *strange.values()]
     changes = plan_all(engine, [], members, [], by="", failed=refusals(strange))
@@ -145,7 +147,9 @@ def once(problems: Iterable[Problem]) -> list[Problem]:
 
 def _concerning(accounts: tuple[str, ...], problem: Problem) -> Problem:
     """Return a problem as one that concerns these accounts."""
-    about = problem.about if len(accounts) < 2 else "host"
+    about = "host"
+    if len(accounts) < 2:
+        about = problem.about
     return replace(problem, concerns=accounts, about=about)
 
 
@@ -319,7 +323,9 @@ def _renamed(account: Account, error: SftpJailError, engine: Engine) -> Problem:
     if old and is_same_person(account, old, host):
         error = clash(account, engine) or error  # without a clash, apply moves it
     why = "it cannot log in"
-    severity = "open" if _is_open(account, host) else "broken"
+    severity = "broken"
+    if _is_open(account, host):
+        severity = "open"
     own = addresses.listed(host)
     if old in own and account.name not in own and not is_shut(account, host):
         # With chroot = %h, for example, sshd lets it in under its new name.
@@ -336,13 +342,18 @@ def _unmade(
     first one has mounted.
     """
     is_open = _is_open(account, host)
-    same = any(error.fix in fix.split(" && ") for fix in offered) if error.fix else False
+    same = False
+    if error.fix:
+        same = any(error.fix in fix.split(" && ") for fix in offered)
     if same and not (is_open or is_shut(account, host)):
         return
     problem = Problem.of(error, "the jail cannot be made", account.name)
     if same:
         problem = replace(problem, fix="", advice="the command of another problem fixes this too")
-    yield replace(problem, severity="open") if is_open else problem
+    if is_open:
+        yield replace(problem, severity="open")
+    else:
+        yield problem
 
 
 def _protected(account: Account, reason: str, host: Host) -> Problem:
@@ -352,11 +363,15 @@ def _protected(account: Account, reason: str, host: Host) -> Problem:
     """
     is_open = _is_open(account, host)
     what = f"is in a jail group, and {reason}"
-    why = f"sshd lets it into {shown(account.jail)}" if is_open else "sshd jails it all the same"
+    why = "sshd jails it all the same"
+    if is_open:
+        why = f"sshd lets it into {shown(account.jail)}"
     if is_open is None:
         why = "whether sshd jails it is not known"
     fix = _out_of_group(account, host)
-    severity = "open" if is_open else "broken"
+    severity = "broken"
+    if is_open:
+        severity = "open"
     return Problem(what, why, fix, severity=severity, about=account.name)
 
 
@@ -413,7 +428,9 @@ def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Pr
         fix = f"sftpjail setup && sftpjail adopt {quote(name)}"
         what = "is no longer jailed: the group of its profile is gone"
         return Problem(what, "sshd jails by membership", fix, about=name)
-    now = called_now(name, account.profile, host) if exists and account.profile else ""
+    now = ""
+    if exists and account.profile:
+        now = called_now(name, account.profile, host)
     if now or (exists and is_regrouped(name, engine.config, host)):
         return _in_former_group(account, now, host)
     if name in host.people.denied:
@@ -422,8 +439,12 @@ def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Pr
     if other is not None:
         # Otherwise this is already the reason why that one's jail cannot be made.
         is_news = other.name not in jails or former_name(other, host) != name
-        return _inherited(name, other, host) if is_news else None
-    gone = "it left its profile's group" if exists else "there is no such account any more"
+        if not is_news:
+            return None
+        return _inherited(name, other, host)
+    gone = "there is no such account any more"
+    if exists:
+        gone = "it left its profile's group"
     if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
         return Problem("left something of a jail behind", gone, PRUNE, about=name)
     return _left_files(account, gone, host)
@@ -432,7 +453,9 @@ def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Pr
 def _in_former_group(account: Account, now: str, host: Host) -> Problem:
     """Return the problem of an account whose group is NOW or gone, and another has its name."""
     name, group = account.name, account.profile.group if account.profile else ""
-    what = f"called {shown(now)} now" if now else "gone"
+    what = "gone"
+    if now:
+        what = f"called {shown(now)} now"
     return Problem(
         f"is no longer jailed: the group that has jailed it is {what}, and {group} is another one",
         "sshd jails by membership",
@@ -468,7 +491,9 @@ def _inherited(name: str, other: Account, host: Host) -> Problem:
     gone = host.account(name) is None
     remove = [Choice("to remove its keys, mounts and record", f"sftpjail remove {quote(name)}")]
     choices = (*again, *remove) if gone else tuple(again)
-    advice = "" if choices else f"usermod -l gives {name} its old name back"
+    advice = ""
+    if not choices:
+        advice = f"usermod -l gives {name} its old name back"
     return Problem(what, why, "", advice, "broken", choices, name)
 
 

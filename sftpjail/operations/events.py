@@ -121,7 +121,9 @@ def closing(
     words = f"{whom} is shut out until this is fixed"
     if needed and not by:
         words = f"sshd lets {whom} in, which `sftpjail apply` ends"
-    events = [OnUserClose(account, error.message, by)] if needed else []
+    events = []
+    if needed:
+        events = [OnUserClose(account, error.message, by)]
     return events, _longer(error, words)
 
 

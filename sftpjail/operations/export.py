@@ -139,7 +139,9 @@ def _readable(entry: Entry) -> tuple[Entry, list[str]]:
 
 def _entry(account: Account, keys: Sequence[KeyLine], host: Host, secrets: bool) -> Entry:
     name = account.name
-    closed = host.origin(name).closed if is_disabled(account, host) else None
+    closed = None
+    if is_disabled(account, host):
+        closed = host.origin(name).closed
     binds = [bind for bind in host.binds(name) if bind.is_asked_for]
     return Entry(
         name,
@@ -172,9 +174,13 @@ def _quota(name: str, host: Host) -> str:
     size = quota.own(name, host)
     if size is None:
         return ""
-    return exact_size(size) if size else "none"
+    if not size:
+        return "none"
+    return exact_size(size)
 
 
 def hash_of(field: str) -> str:
     """Return the hash in a password field of shadow(5), or "" if it has none."""
-    return field if len(field.lstrip("!*x")) > 1 else ""
+    if len(field.lstrip("!*x")) > 1:
+        return field
+    return ""

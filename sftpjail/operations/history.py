@@ -37,9 +37,13 @@ def in_words(about: dict[str, Any]) -> str:
     if not words:
         words = [f"{item['action']} {' '.join(item['about'])}" for item in about["actions"][:_MOST]]
     more = max(len(about["what"]), len(words)) - len(words)
-    words += [f"and {more} more"] if more else []
-    marks = [f"undoes {about['undoes']}"] if about["undoes"] else []
-    marks += [f"undone by {about['undone_by']}"] if about["undone_by"] else []
+    if more:
+        words.append(f"and {more} more")
+    marks = []
+    if about["undoes"]:
+        marks = [f"undoes {about['undoes']}"]
+    if about["undone_by"]:
+        marks.append(f"undone by {about['undone_by']}")
     return "; ".join(words) + (f" ({', '.join(marks)})" if marks else "")
 
 

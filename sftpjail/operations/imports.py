@@ -109,7 +109,9 @@ def propose(host: Host, config: Config, path: str) -> Proposal:
 
 def _as_written(profile: Profile) -> Profile:
     """Return a profile with what the file says of its mounts."""
-    return replace(profile, mounts="auto") if profile.mounts_because else profile
+    if profile.mounts_because:
+        return replace(profile, mounts="auto")
+    return profile
 
 
 def _valid(found: Found) -> Found:
@@ -137,7 +139,8 @@ def _logs(found: Sequence[Found], config: Config) -> tuple[str, list[str]]:
             values = " and ".join(sorted(said))
             now = getattr(config.logs, name)
             notes.append(f"internal-sftp logs with {name} {now}, not {values}")
-            lines += f"{name} = {said.pop()}\n" if len(said) == 1 else ""
+            if len(said) == 1:
+                lines += f"{name} = {said.pop()}\n"
     return lines, notes
 
 

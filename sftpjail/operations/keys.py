@@ -41,7 +41,9 @@ def read_keys(texts: dict[str, str], host: Host) -> list[Key]:
             text, host, "standard input" if source == "-" else source
         )
         if problems:
-            more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+            more = []
+            if len(problems) > SHOWN:
+                more = [f"and {len(problems) - SHOWN} more"]
             raise SftpJailError("no key was added: " + "; ".join([*problems[:SHOWN], *more]))
         if not found:
             raise SftpJailError(f"{source} has no key")

@@ -70,7 +70,9 @@ class Records:
         """Return the uses of an account's keys, and its logins by other methods."""
         kept, logged = uses(self.host.text(f"{SEEN}/{uid}")), self.logged.get(uid, {})
         # Any user may have written lines of a file. They must not replace what PAM has recorded.
-        return newest(kept, logged) if self.verified else {**logged, **kept}
+        if self.verified:
+            return newest(kept, logged)
+        return {**logged, **kept}
 
 
 def newest(
@@ -108,9 +110,14 @@ def read(config: Config, host: Host, keep: bool = False) -> Records:
             _keep(records, _Note(now, now, by_pam=True))  # earlier logins are not known
         return records
     records.by_pam = by_pam
-    step = host.stat(SCRIPT) if by_pam else None
+    step = None
+    if by_pam:
+        step = host.stat(SCRIPT)
     if step:
-        begin = before.since if before and before.by_pam else int(step.st_mtime)
+        if before and before.by_pam:
+            begin = before.since
+        else:
+            begin = int(step.st_mtime)
     if begin is not None:
         goes_on = before is not None and begin <= before.until
         records.why, records.since = "", before.since if before and goes_on else begin
@@ -132,7 +139,9 @@ def _has_gap(before: _Note, now: int, host: Host) -> bool:
 
 def can_write(host: Host) -> bool:
     """Return whether each running sshd can write the records, in its own mount namespace."""
-    place = SEEN if host.lstat(SEEN) else STATE
+    place = STATE
+    if host.lstat(SEEN):
+        place = SEEN
     return all(_has_room(f"/proc/{daemon.pid}/root{place}/.") for daemon in running(host))
 
 

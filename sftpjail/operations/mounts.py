@@ -82,7 +82,9 @@ def make_bind(
         options += (SETID,) * allow_setid
     elif group is not None:
         options = (*MOUNT_OPTIONS, group_option(group))
-    role = "home" if _is_home(account, source, path) else "mount"
+    role = "mount"
+    if _is_home(account, source, path):
+        role = "home"
     if role == "home" and (read_only or group is not None):
         raise UsageError(
             f"{target} shows the home of {account.name}, as its profile says: it takes only --as",
@@ -130,7 +132,10 @@ def unusable(account: Account, binds: Iterable[Bind], host: Host, config: Config
         return []
     profile = account.profile or Profile("")
     # What the profile itself forbids is not missed: to list a drop box, to write as an auditor.
-    needed = {"x"} if {"opendir", "readdir"} & set(profile.deny) else {"r", "x"}
+    if {"opendir", "readdir"} & set(profile.deny):
+        needed = {"x"}
+    else:
+        needed = {"r", "x"}
     problems = []
     for bind in binds:
         problems += hidden(account, bind, host, config)
@@ -147,7 +152,9 @@ def unusable(account: Account, binds: Iterable[Bind], host: Host, config: Config
 
 def _cannot(account: Account, bind: Bind, do: str, way_out: str, host: Host) -> Problem:
     found = host.stat(bind.source)
-    owner = f"{found.st_uid}:{found.st_gid}, mode {S_IMODE(found.st_mode):04o}" if found else "?"
+    owner = "?"
+    if found:
+        owner = f"{found.st_uid}:{found.st_gid}, mode {S_IMODE(found.st_mode):04o}"
     target = bind.target.removeprefix(account.jail)
     return Problem(
         f"{account.name} cannot {do} {target}: {bind.source} is owned by {owner}",

@@ -36,19 +36,24 @@ def maker(
     """
     if tool == "adduser":
         return ["adduser", "--quiet", "--disabled-password", "--comment", "", *options, name]
-    home = (
-        ["--no-create-home", "--home-dir", f"/{profile.files}"]
-        if profile.home == "inside"
-        else ["--create-home"]
-    )
+    if profile.home == "inside":
+        home = ["--no-create-home", "--home-dir", f"/{profile.files}"]
+    else:
+        home = ["--create-home"]
     if subvolume:
         home += ["--btrfs-subvolume-home"]
-    shell = ["--shell", profile.shell] if profile.shell else []
+    shell = []
+    if profile.shell:
+        shell = ["--shell", profile.shell]
     # An impossible password, not a locked one:
     # without UsePAM sshd refuses key logins of locked accounts.
     plain = ["--password", "*", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
-    group = ["--groups", profile.group] if profile.group else []
-    end = ["--expiredate", expires] if expires else []
+    group = []
+    if profile.group:
+        group = ["--groups", profile.group]
+    end = []
+    if expires:
+        end = ["--expiredate", expires]
     return ["useradd", *home, *shell, *plain, *group, *end, *options, name]
 
 
@@ -64,7 +69,10 @@ def profile_for(name: str, wanted: str, config: Config) -> Profile:
         UsageError: there is no such profile, or the account could not be in it.
     """
     named = next((p for p in config.profiles if name in p.match_user), None)
-    profile = named if named and not wanted else config.profile(wanted)
+    if named and not wanted:
+        profile = named
+    else:
+        profile = config.profile(wanted)
     if named is not None and profile.name != named.name:
         raise UsageError(
             f"profile {named.name} jails {name}: it is in its match_user",
@@ -86,7 +94,9 @@ def with_way_in(profile: Profile, name: str) -> Profile:
 
 def home_of(name: str, profile: Profile, host: Host) -> str:
     """Return the home of a new account of a profile, as useradd(8) chooses it."""
-    return f"/{profile.files}" if profile.home == "inside" else f"{_default('HOME', host)}/{name}"
+    if profile.home == "inside":
+        return f"/{profile.files}"
+    return f"{_default('HOME', host)}/{name}"
 
 
 def shell_of(profile: Profile, host: Host) -> str:
@@ -97,7 +107,9 @@ def shell_of(profile: Profile, host: Host) -> str:
 def _default(key: str, host: Host) -> str:
     """Return a default of useradd(8)."""
     found = re.search(rf"(?m)^{key}=(\S+)", host.text("/etc/default/useradd"))
-    return found[1].rstrip("/") if found else _DEFAULTS[key]
+    if found:
+        return found[1].rstrip("/")
+    return _DEFAULTS[key]
 
 
 def bulk_program(host: Host) -> str:
@@ -144,7 +156,8 @@ def makes_subvolume(name: str, profile: Profile, quota: int, host: Host) -> bool
 def useradd(new: NewAccount, profile: Profile, subvolume: bool = False) -> AddAccount:
     """Return the action that makes one account, if no program makes many."""
     options = ["--uid", str(new.uid), "--comment", new.comment]
-    options += ["--expiredate", new.expire] if new.expire else []
+    if new.expire:
+        options += ["--expiredate", new.expire]
     argv = maker(new.name, profile, "useradd", options, subvolume=subvolume)
     return AddAccount(new.name, tuple(argv), new.home)
 
@@ -179,7 +192,9 @@ class Numbers:
 
     def gid_for(self, uid: int) -> int:
         """Return the gid for the group of an account with this uid: the same number if free."""
-        gid = self.take() if uid in self._gids or _group_in_nss(uid, self._host) else uid
+        gid = uid
+        if uid in self._gids or _group_in_nss(uid, self._host):
+            gid = self.take()
         self._gids.add(gid)
         return gid
 
@@ -193,7 +208,9 @@ class Numbers:
         if not self._host.people.directory_services:
             return ""
         name = self._host.people.name_of(uid)
-        return f"it is the uid of {name}" if name else ""
+        if not name:
+            return ""
+        return f"it is the uid of {name}"
 
 
 def _group_in_nss(gid: int, host: Host) -> bool:

@@ -80,7 +80,9 @@ def jail_again(account: Account, item: dict[str, Any], engine: Engine, with_setu
         *_limits(account, item),
     ]
     shut = item["closed"] is not None and item["closed"]["until"] != JAIL
-    closing = _shut(account, item, engine) if shut else []
+    closing = []
+    if shut:
+        closing = _shut(account, item, engine)
     also = [Step(a, "accounts", name) for a in closing if a.pending(host, name)]
     stays = [*behind, *_unretained(name, item)]
     now = host.origin(name).closed
@@ -108,7 +110,9 @@ def _limits(account: Account, item: dict[str, Any]) -> list[Event]:
 def _unretained(name: str, item: dict[str, Any]) -> list[str]:
     """Return that nothing of an account is deleted for its age any more, and what was set."""
     ages = " ".join(f"--retention {quote(f'{path}={days}d')}" for path, days in ages_before(item))
-    return [f"old files of {name} are kept until sftpjail set {quote(name)} {ages}"] if ages else []
+    if not ages:
+        return []
+    return [f"old files of {name} are kept until sftpjail set {quote(name)} {ages}"]
 
 
 def _still_renamed(item: dict[str, Any], engine: Engine) -> tuple[tuple[str, str], ...]:
@@ -153,7 +157,9 @@ def _shut(account: Account, item: dict[str, Any], engine: Engine) -> list[Action
 def _words(account: Account, keys: list[Event]) -> str:
     """Return a sentence that says who can log in again, and with which keys."""
     prints = [event.key.fingerprint for event in keys if isinstance(event, OnKeyAdd)]
-    with_keys = f" with {', '.join(prints)}" if prints else ""
+    with_keys = ""
+    if prints:
+        with_keys = f" with {', '.join(prints)}"
     return f"{account.name} can log in to its jail again{with_keys}"
 
 

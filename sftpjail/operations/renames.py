@@ -69,7 +69,9 @@ def next_renaming(
     pairs = [(one, old) for one, old in waiting(engine.host, sure) if one.name not in failed]
     free = [pair for pair in pairs if account_with_recorded_uid(pair[0].name, engine.host) is None]
     account, old = next(iter(free or pairs), (None, ""))
-    return turn(account, old, engine) if account else None
+    if not account:
+        return None
+    return turn(account, old, engine)
 
 
 def turn(account: Account, old: str, engine: Engine) -> Renaming:

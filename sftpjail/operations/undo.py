@@ -80,7 +80,10 @@ def chosen(entries: Sequence[Entry], number: int | None) -> Entry:
     """
     found = [entry for entry in entries if number in (None, entry["id"])]
     if not found:
-        words = "the history is empty" if number is None else f"there is no transaction {number}"
+        if number is None:
+            words = "the history is empty"
+        else:
+            words = f"there is no transaction {number}"
         raise SftpJailError(words, look_at("sftpjail history"))
     entry = found[-1]
     later = undone_by(entries).get(entry["id"])
@@ -127,7 +130,9 @@ class Inverse:
     def on(self, engine: Engine) -> Engine:
         """Return the engine to plan and apply it with: for an import, without its profiles."""
         item = imported(self.items)
-        return engine_without(item, engine) if item else engine
+        if item:
+            return engine_without(item, engine)
+        return engine
 
     def _refuse_undo_of_import(self) -> None:
         """Refuse if the transaction itself is the undo of an import."""
@@ -274,7 +279,9 @@ class Inverse:
         remedy = _removal(name, added)
         account = _same(name, items, engine)
         if not account.local:
-            group = account.profile.group if account.profile else ""
+            group = ""
+            if account.profile:
+                group = account.profile.group
             raise SftpJailError(
                 f"{name} comes from a directory service, and is jailed for as long as it is there",
                 advice=f"take it out of the group {group} there",

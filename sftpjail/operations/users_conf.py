@@ -41,7 +41,9 @@ def entries(
 def _password(user: User) -> str:
     if user.is_hash and user.password and not is_hash(user.password):
         raise SftpJailError(f"line {user.line}: the password of {user.name} is not a valid hash")
-    return user.password if user.is_hash or not user.password else hashed(user.password)
+    if user.is_hash or not user.password:
+        return user.password
+    return hashed(user.password)
 
 
 def _notes(user: User) -> list[str]:

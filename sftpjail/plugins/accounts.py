@@ -400,7 +400,9 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     if closed and is_disabled(account, host):
         return [*facts, Fact("account", "disabled", why, period(closed), True)]
     if why:
-        by = f"by {closed.by}" if closed else ""
+        by = ""
+        if closed:
+            by = f"by {closed.by}"
         facts.append(Fact("account", "closed", why, by, True))
     return facts
 

@@ -140,7 +140,9 @@ def _unmanaged(work: Work) -> Work:
     rest = [process for process in work.processes if not process.managed]
     if len(rest) == len(work.processes):
         return work
-    return of_processes(rest) if rest else Work(work.kind, "")
+    if rest:
+        return of_processes(rest)
+    return Work(work.kind, "")
 
 
 def _others(account: Account, host: Host) -> list[Problem]:

@@ -100,7 +100,9 @@ def _given_up(host: Host, file: str = "") -> list[Action]:
 
     path = totals.read(host.text(COUNTED)).file
     ours = path not in ("", file) and host.text(path).startswith("# HELP sftpjail_")
-    return [Remove(path, ours=True)] if ours else []
+    if not ours:
+        return []
+    return [Remove(path, ours=True)]
 
 
 def _out_of_local(host: Host) -> list[Action]:
@@ -193,14 +195,18 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
     if account is not None:
         return []
     if not host.systemd:
-        return [_UNWATCHED] if config.events.user and not _is_watching(host) else []
+        if config.events.user and not _is_watching(host):
+            return [_UNWATCHED]
+        return []
     units = [unit for unit in _wanted(config) if _installed(unit, host) and not _masked(unit, host)]
     asleep = [
         unit for unit in units if host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0
     ]
     if not asleep:
         return []
-    verb = "does" if len(asleep) == 1 else "do"
+    verb = "do"
+    if len(asleep) == 1:
+        verb = "does"
     what = f"{' and '.join(asleep)} {verb} not run"
     other = "members of a group that come by no hook get no jail"
     whys = dict.fromkeys(_ASLEEP.get(unit, other) for unit in asleep)

@@ -41,7 +41,10 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
     for name in dict.fromkeys(service(profile, host) or "sshd" for profile in profiles):
         problems |= {problem.what: problem for problem in _pam(stack(host, name), host)}
     for profile in profiles:
-        members = host.group_members(profile.group) if profile.group else profile.match_user
+        if profile.group:
+            members = host.group_members(profile.group)
+        else:
+            members = profile.match_user
         if members:
             problems |= {problem.what: problem for problem in _sshd(members[0], host)}
     return [*problems.values(), *_apache(host)]
@@ -56,7 +59,9 @@ def _pam(rules: tuple[Rule, ...], host: Host) -> Iterator[Problem]:
         if file and not moved and rule.kind == "auth":
             what = f"{rule.module.removesuffix('.so')} ({rule.where}) reads {file}"
             why = f"{_UPLOAD}, and with it choose its own second factor"
-            advice = f"lead it out of homes by {elsewhere}" if elsewhere else "take another module"
+            advice = "take another module"
+            if elsewhere:
+                advice = f"lead it out of homes by {elsewhere}"
             yield Problem(what, why, advice=advice, severity="advice")
         if rule.module == "pam_rhosts.so" and rule.kind == "auth":
             why = f"{_UPLOAD}, and it lets others in as that account"

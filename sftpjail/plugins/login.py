@@ -107,7 +107,9 @@ def _without(pattern: str, keyword: str, found: Settings, host: Host) -> str:
         if pattern in words:
             end = "\\([[:space:]]\\|$\\)"
             return change_line(place, f's/[[:space:]=]"\\?{basic(pattern)}"\\?{end}/ \\1/', host)
-    return take_back(None, host) if keyword in found.given else look_at("sshd -T")
+    if keyword in found.given:
+        return take_back(None, host)
+    return look_at("sshd -T")
 
 
 # Modules that ask for nothing but a password, or for nothing.
@@ -157,7 +159,9 @@ def _methods(account: Account, host: Host, found: Settings) -> list[Problem]:
         f"({found.where('authenticationmethods')}) makes a key alone useless"
     )
     why = "every list of methods wants something that is not there: a password, say"
-    profile = account.profile.name if account.profile else ""
+    profile = ""
+    if account.profile:
+        profile = account.profile.name
     choice = Choice(
         f"to let the members of profile {profile} in by a key alone",
         _own_setting("AuthenticationMethods publickey", account, found, host),
@@ -210,7 +214,9 @@ def _aging(account: Account, host: Host, found: Settings) -> list[Problem]:
         return [Problem(what, _CLOSED, severity="advice", choices=choices, hides=True)]
     if found.get("usepam") == "yes":
         return _old_password(account, shadow, today)
-    return [_locked(account, shadow)] if shadow.password.startswith("!") else []
+    if not shadow.password.startswith("!"):
+        return []
+    return [_locked(account, shadow)]
 
 
 def _old_password(account: Account, shadow: Shadow, today: int) -> list[Problem]:
@@ -242,7 +248,9 @@ def _locked(account: Account, shadow: Shadow) -> Problem:
 def _day(field: str) -> int:
     """Return a field of shadow(5) in days, or -1 if it is empty or not a number."""
     day = number(field)
-    return -1 if day is None else day
+    if day is None:
+        return -1
+    return day
 
 
 def _date(day: int) -> str:
@@ -338,7 +346,10 @@ def _password_refused(
 def on_check(account: Account | None, host: Host) -> list[Problem]:
     if account is None:
         return _nologin(host)
-    sample = account.name if host.thorough or account.profile is None else _sample(account, host)
+    if host.thorough or account.profile is None:
+        sample = account.name
+    else:
+        sample = _sample(account, host)
     found = effective(host, sample)
     return [
         *_denied(account, host, found),
@@ -352,8 +363,13 @@ def on_check(account: Account | None, host: Host) -> list[Problem]:
 def _sample(account: Account, host: Host) -> str:
     """Return an account to represent its profile, if asking for each would take too long."""
     assert account.profile is not None
-    members = host.group_members(account.profile.group) if account.profile.group else ()
-    return members[0] if members else account.name
+    if account.profile.group:
+        members = host.group_members(account.profile.group)
+    else:
+        members = ()
+    if members:
+        return members[0]
+    return account.name
 
 
 @hookimpl

@@ -39,7 +39,9 @@ def _postfix(host: Host) -> list[Problem]:
 def _exim(host: Host) -> list[Problem]:
     """Return whether Debian's router for ~/.forward runs commands (Exim spec 22.8, forbid_pipe)."""
     exim = host.which("exim4")
-    router = host.ask([exim, "-bP", "router", "userforward"]).out.split("\n") if exim else []
+    router = []
+    if exim:
+        router = host.ask([exim, "-bP", "router", "userforward"]).out.split("\n")
     if "no_forbid_pipe" not in router or "file = $home/.forward" not in router:
         return []
     advice = (
@@ -59,7 +61,9 @@ def _agents(host: Host) -> list[Problem]:
     local(8) calls them by mailbox_command, Exim by Debian's routers.
     """
     postconf, exim = host.which("postconf"), host.which("exim4")
-    said = host.ask([postconf, "-h", "mailbox_command"]).out if postconf else ""
+    said = ""
+    if postconf:
+        said = host.ask([postconf, "-h", "mailbox_command"]).out
     problems = []
     for agent, file in AGENTS.items():
         runs = f"delivers by {agent}, which runs the commands of a ~/{file}"

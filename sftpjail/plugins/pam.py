@@ -147,7 +147,10 @@ def _wanted(config: Config, host: Host) -> list[Action]:
     for kind, name in SERVICES.items():
         path = f"/etc/pam.d/{name}"
         actions.append(WriteFile(path, service_file(kind)) if name in services else Remove(path))
-    lines = _sshd_lines(config, host) if profiles or host.lstat(SSHD) else ()
+    if profiles or host.lstat(SSHD):
+        lines = _sshd_lines(config, host)
+    else:
+        lines = ()
     if lines or host.lstat(SSHD):
         actions.append(SetLines(SSHD, TAG, lines, Style.TOP))
     if "session" in kinds:
@@ -237,7 +240,10 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
 
     The same is tried before the change, for comparison.
     """
-    name = PROBE if profile.group else profile.match_user[0]
+    if profile.group:
+        name = PROBE
+    else:
+        name = profile.match_user[0]
     argv = (PROVE, name, profile.group)
     before = host.programs.preview([*argv, "none"])
     files = (f.path for f in actions if isinstance(f, WriteFile | SetLines | Remove))
@@ -346,7 +352,9 @@ def _rehearsed(account: Account, host: Host) -> str:
     answer = host.ask([*argv, MARK, account.name, str(REHEARSAL), SCRIPT])
     if answer.code == 124:
         return f"{SCRIPT} did not end within {REHEARSAL} seconds"
-    return answer.words.removeprefix("sftpjail: ") if answer.code else ""
+    if not answer.code:
+        return ""
+    return answer.words.removeprefix("sftpjail: ")
 
 
 @hookimpl
@@ -417,5 +425,7 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     if account.profile is None or not at_login(account.profile, host):
         return []
     own = service(account.profile, host)
-    where = f"/etc/pam.d/{own}" if own else SSHD
+    where = SSHD
+    if own:
+        where = f"/etc/pam.d/{own}"
     return [Fact("account", "at login", SCRIPT, where)]

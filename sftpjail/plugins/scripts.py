@@ -62,7 +62,9 @@ def _move_command(path: str, known: list[str], host: Host) -> str:
             return fixes.move(path, f"{directory}/{meant}", host)
         # Files that others could have put there must not become hook scripts.
         alone = host.trusted_path(f"{path}/.") and host.trusted_path(f"{directory}/{meant}/.")
-        return f"mv -n {quote(path)}/* {directory}/{meant}/" if alone else ""
+        if not alone:
+            return ""
+        return f"mv -n {quote(path)}/* {directory}/{meant}/"
     return MANUAL
 
 
@@ -80,7 +82,10 @@ def _runs(event: str, host: Host, account: Account | None = None, **about: objec
             "home": account.home,
         }
         facts["jail"] = account.jail
-        facts["profile"] = account.profile.name if account.profile else ""
+        if account.profile:
+            facts["profile"] = account.profile.name
+        else:
+            facts["profile"] = ""
         env |= {
             "SFTPJAIL_USER": account.name,
             "SFTPJAIL_JAIL": account.jail,
@@ -173,7 +178,9 @@ def _nobody_runs(paths: list[str], host: Host, config: Config) -> list[Problem]:
     user = config.events.user
     if not paths or (user and host.account(user)):
         return []
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    more = ""
+    if len(paths) > 1:
+        more = f" and {len(paths) - 1} more"
     what = f"the hook script {paths[0]}{more} is not run: "
     if user:
         what += f"[events] user is {user}, and there is no such account"

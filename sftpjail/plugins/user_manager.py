@@ -81,7 +81,9 @@ def on_user_remove(account: Account, host: Host) -> list[Action]:
     # Otherwise it would have no manager while a session of the jail's lasts.
     denied = mark(account.uid)
     there = account.exists and host.is_dir(denied)
-    return [Remove(denied, ours=True, directory=True)] if there else []
+    if not there:
+        return []
+    return [Remove(denied, ours=True, directory=True)]
 
 
 @hookimpl
@@ -131,7 +133,9 @@ def _not_in_force(host: Host, config: Config) -> list[Problem]:
     if host.text(DROPIN) != text:
         if not jailed(config, host):
             return []
-        state = "is missing" if host.lstat(DROPIN) is None else "is not as configured"
+        state = "is not as configured"
+        if host.lstat(DROPIN) is None:
+            state = "is missing"
         return [Problem(f"{DROPIN} {state}", _WHY, "sftpjail setup")]
     if not host.systemd:
         return []

@@ -118,7 +118,9 @@ class Collector:
                 "When sshd refuses the next key, by its expiry-time=; no series if none has one."
             )
             coming = [at for at, _, _ in found if at > time.time()]
-            each = [Sample(min(coming))] if coming else []
+            each = []
+            if coming:
+                each = [Sample(min(coming))]
         yield Family("sftpjail_key_expiry_timestamp_seconds", "gauge", help_, each)
 
     def _limited(self) -> Iterator[tuple[Account, Key]]:
@@ -140,7 +142,10 @@ class Collector:
         )
         for name, told, numbers in parts:
             each = [Sample(count, (("user", user),)) for user, count in numbers.items()]
-            samples = each if self._wanted.accounts else [Sample(sum(numbers.values()))]
+            if self._wanted.accounts:
+                samples = each
+            else:
+                samples = [Sample(sum(numbers.values()))]
             help_ = f"{told} by accounts that have a quota, as in sftpjail list."
             yield Family(f"sftpjail_quota_{name}", "gauge", help_, samples)
 

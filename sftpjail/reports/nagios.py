@@ -28,7 +28,9 @@ def service(jails: int, problems: Sequence[Problem]) -> tuple[int, str]:
     bad = [
         problem for severity in SEVERITIES for problem in problems if problem.severity == severity
     ]
-    state = WARNING if counts["advice"] else OK
+    state = OK
+    if counts["advice"]:
+        state = WARNING
     if counts["open"] or counts["broken"]:
         state = CRITICAL
     words = some((f"{problem.about}: {problem.what}" for problem in bad), _SHOWN, "; ")

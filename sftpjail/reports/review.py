@@ -109,7 +109,9 @@ def review(engine: Engine, accounts: Sequence[Account]) -> Review:
         newest = _since(mine.after, records.newest_of(account.uid))
         methods = _ways(states, account)
         known = records.by_pam or (methods is not None and methods.logged)
-        since = records.since if known else None
+        since = None
+        if known:
+            since = records.since
         active, by = _activity(mine, newest, since, now if going[name] else None)
         one = Reviewed(
             account,
@@ -164,8 +166,10 @@ def _activity(
     if since is None:
         return None, ""
     moments = [(since, "records")]
-    moments += [(granted.made.at, "creation")] if granted.made else []
-    moments += [(granted.opened.at, "enable")] if granted.opened else []
+    if granted.made:
+        moments.append((granted.made.at, "creation"))
+    if granted.opened:
+        moments.append((granted.opened.at, "enable"))
     moments += [(use[0], "login") for use in uses.values()]
     # An account is often let in the moment it is created; then "creation" is clearer.
     return max(moments, key=lambda moment: moment[0])
@@ -220,7 +224,10 @@ def to_disable(
         try:
             if is_disabled(one.account, host) or own_expiry(one.account, host):
                 continue
-            why = "it is marked by set --keep-active" if one.keep else why_spared(one.account, host)
+            if one.keep:
+                why = "it is marked by set --keep-active"
+            else:
+                why = why_spared(one.account, host)
             if not why:
                 refuse_other(one.account, host)
         except SftpJailError as error:
@@ -234,4 +241,6 @@ def to_disable(
 
 def list_of(accounts: Sequence[Account], host: Host) -> frozenset[str] | None:
     """Return the future list of disabled accounts, or None if sshd's files have no such list."""
-    return None if is_asked(host) else list_after((), accounts, host)
+    if is_asked(host):
+        return None
+    return list_after((), accounts, host)

@@ -79,7 +79,10 @@ def find_door(host: Host) -> Door:
         raise SftpJailError(f"{daemon} cannot be asked: {daemon.unknown}")
     address, port = min(daemon.places, key=lambda place: (":" in place[0], place))
     address = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if ":" in address:
+        family = socket.AF_INET6
+    else:
+        family = socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:  # sends nothing
         try:
             probe.connect((address, port))
@@ -178,7 +181,9 @@ def _is_current(trial: Trial) -> str:
     """sshd has read its files since they changed."""
     assert isinstance(trial, Live)
     daemon = trial.door.daemon
-    left = unread(daemon, trial.host) if daemon.pid else []
+    left = []
+    if daemon.pid:
+        left = unread(daemon, trial.host)
     if left:
         raise Failed(f"{daemon} has not read {left[-1]} since it was changed")
     return f"{daemon}, at {_shown(trial.door)} from {trial.door.source}"
@@ -186,7 +191,9 @@ def _is_current(trial: Trial) -> str:
 
 def _shown(door: Door) -> str:
     ip = ipaddress.ip_address(door.address)
-    return f"[{door.address}]:{door.port}" if ip.version == 6 else f"{door.address}:{door.port}"
+    if ip.version == 6:
+        return f"[{door.address}]:{door.port}"
+    return f"{door.address}:{door.port}"
 
 
 LIVE_PROBES: tuple[Probe, ...] = (

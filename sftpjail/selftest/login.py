@@ -249,7 +249,10 @@ class Trial:
         programs.must([*keygen, "-f", f"{self.place}/key"])
         sshd = [self.host.which("sshd"), "-i", "-e", "-f", f"{self.place}/conf"]
         daemon = primary(self.host)
-        confined = self.host.daemons.confinement(daemon.pid) if daemon.pid else Confinement()
+        if daemon.pid:
+            confined = self.host.daemons.confinement(daemon.pid)
+        else:
+            confined = Confinement()
         self.confined = str(confined)
         beside = namespaces.sshd_beside(sshd, f"{self.place}/run")
         if self.account.name in listed(self.host):
@@ -316,7 +319,9 @@ class Trial:
         """Return the host's path of the socket that is /dev/log in the jail."""
         for bind in self.host.binds(self.account.name):
             if bind.role == "log":
-                return f"{bind.source}/log" if self.host.is_dir(bind.source) else bind.source
+                if self.host.is_dir(bind.source):
+                    return f"{bind.source}/log"
+                return bind.source
         return "/dev/log"
 
     def _other_login(self, beside: Session) -> Doors | None:

@@ -64,7 +64,9 @@ def authenticates(trial: Trial) -> str:
     except SftpError as error:
         if not trial.accepted():
             raise Failed(str(error)) from error
-    return f"by an sshd as the one that runs: {trial.confined}" if trial.confined else ""
+    if not trial.confined:
+        return ""
+    return f"by an sshd as the one that runs: {trial.confined}"
 
 
 def lands(trial: Trial) -> str:
@@ -281,7 +283,9 @@ def no_user_manager(trial: Trial) -> str:
         trial.stop_manager()
     if runs:
         raise Failed("systemd starts a user manager on the host, outside of the jail")
-    return "an uploaded unit did not run" if mark else "none started; no unit can be uploaded"
+    if mark:
+        return "an uploaded unit did not run"
+    return "none started; no unit can be uploaded"
 
 
 def _place_unit(trial: Trial) -> str:

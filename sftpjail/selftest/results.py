@@ -48,9 +48,13 @@ def describe(outcome: Outcome) -> Probe:
 
 def line_of(probe: Probe) -> str:
     """Return what came of a probe, for a person."""
-    verdict = "ok" if probe["ok"] else "FAILED"
+    verdict = "FAILED"
+    if probe["ok"]:
+        verdict = "ok"
     line = f"{verdict:<8}{probe['name']}"
-    return f"{line}: {probe['words']}" if probe["words"] else line
+    if probe["words"]:
+        return f"{line}: {probe['words']}"
+    return line
 
 
 def lines_of(probes: Iterable[Probe]) -> list[str]:
@@ -61,4 +65,6 @@ def lines_of(probes: Iterable[Probe]) -> list[str]:
 def not_run(found: Result) -> str:
     """Return how many probes were not run, and why; "" where all were."""
     words = [probe["words"] for probe in found["probes"] if probe["words"].startswith(NOT_RUN)]
-    return f", {len(words)} {words[0]}" if words else ""
+    if not words:
+        return ""
+    return f", {len(words)} {words[0]}"

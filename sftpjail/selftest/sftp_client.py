@@ -47,12 +47,16 @@ class Reply:
     @property
     def code(self) -> int:
         """The status code; OK for an answer that carries what was asked for."""
-        return int.from_bytes(self.body[:4], "big") if self.kind == _STATUS else OK
+        if self.kind == _STATUS:
+            return int.from_bytes(self.body[:4], "big")
+        return OK
 
     @property
     def words(self) -> str:
         """The status in words."""
-        return _WORDS[self.code] if self.code < len(_WORDS) else f"status {self.code}"
+        if self.code < len(_WORDS):
+            return _WORDS[self.code]
+        return f"status {self.code}"
 
     def string(self, at: int = 0) -> bytes:
         """Return the string that begins at that byte of the body."""

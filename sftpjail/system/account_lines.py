@@ -99,7 +99,10 @@ def edit_fields(
                 if fields != before[name]
             }
             # A name's first whole line is what counts; a completed one would count instead.
-            count, least = (_OF_SHADOW, 7) if file == "shadow" else (_OF_PASSWD, 6)
+            if file == "shadow":
+                count, least = (_OF_SHADOW, 7)
+            else:
+                count, least = (_OF_PASSWD, 6)
             new = [
                 _with_fields(line, values.pop(_first(line), {}), count)
                 if line.count(":") >= least
@@ -384,7 +387,9 @@ def _with_fields(line: str, values: Mapping[int, str], count: int = _OF_SHADOW) 
 
 
 def _at(fields: Sequence[str], at: int) -> str:
-    return fields[at] if at < len(fields) else ""
+    if at < len(fields):
+        return fields[at]
+    return ""
 
 
 def _lines_of(name: str, file: str, lines: list[str]) -> dict[str, Any]:
@@ -405,7 +410,9 @@ def without_hashes(found: Lines) -> Lines:
     for file, lines in found.items():
         if file in ("subuid", "subgid"):
             continue
-        none = r"x|[*!]+" if file in ("passwd", "shadow") else r"x?|[*!]+"
+        none = r"x?|[*!]+"
+        if file in ("passwd", "shadow"):
+            none = r"x|[*!]+"
         lines["own"] = [own | {"line": _locked(own["line"], none)} for own in lines["own"]]
         lines["listed"] = {group: _locked(line, none) for group, line in lines["listed"].items()}
     return found
@@ -614,7 +621,9 @@ def _without(line: str, names: Collection[str], file: str) -> str:
 
 def _in_order(line: str, before: str, file: str) -> str:
     """Return BEFORE where it differs from a line in the order of members alone, else the line."""
-    return before if _sorted(line, file) == _sorted(before, file) else line
+    if _sorted(line, file) == _sorted(before, file):
+        return before
+    return line
 
 
 def _sorted(line: str, file: str) -> list[str]:

@@ -54,7 +54,9 @@ def change_account(argv: Sequence[str], name: str) -> None:
         found = _IN_USE.search(answer.err)
         if found:
             state = _session_state(name)
-            patience = LINGERING if state == "closing" else MOMENT
+            patience = MOMENT
+            if state == "closing":
+                patience = LINGERING
             if time.monotonic() - began < patience:
                 time.sleep(0.5)
                 continue

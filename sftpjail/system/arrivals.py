@@ -40,7 +40,9 @@ class Arrival(NamedTuple):
     @property
     def pid(self) -> int:
         """The process to wait for: the maker, or the waiter if the maker has ended."""
-        return self.maker if _start(self.maker) else self.waiter
+        if _start(self.maker):
+            return self.maker
+        return self.waiter
 
 
 def adduser() -> int | None:
@@ -116,7 +118,9 @@ def _start(pid: int) -> str:
         fields = after_name(pid)
     except OSError:
         return ""
-    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+    if fields[0] in (b"Z", b"X"):
+        return ""
+    return fields[19].decode()
 
 
 def _is_adduser(pid: int) -> bool:

@@ -48,7 +48,9 @@ class Confinement:
             words += ["nsenter", f"--mount=/proc/{pid}/ns/mnt"]
         limits = [f"--bounding-set={','.join(f'-cap_{n}' for n in self.lacks)}"] * bool(self.lacks)
         limits += ["--no-new-privs"] * self.no_new_privileges
-        return [*words, "setpriv", *limits] if limits else words
+        if limits:
+            return [*words, "setpriv", *limits]
+        return words
 
     def __str__(self) -> str:
         """Return the confinement in words, or "" if there is none."""

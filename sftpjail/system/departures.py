@@ -42,5 +42,7 @@ def stopped() -> list[str]:
     """Return the accounts that were to be deleted and whose userdel no longer runs."""
     with contextlib.suppress(FileNotFoundError):
         names = sorted(os.listdir(LEAVING))
-        return [*set(names).difference(being_deleted())] if names else []
+        if not names:
+            return []
+        return [*set(names).difference(being_deleted())]
     return []

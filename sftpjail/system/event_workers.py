@@ -75,7 +75,9 @@ class WorkerProcess:
         Raises:
             SftpJailError: there was no answer in time, or the process has ended.
         """
-        rights = [] if descriptor is None else [descriptor]
+        rights = []
+        if descriptor is not None:
+            rights = [descriptor]
         try:
             socket.send_fds(self._ours, [request], rights)
             if not select.select([self._ours], [], [], timeout)[0]:

@@ -145,7 +145,9 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
     try:
         fd, name = open_parent(path)
     except OSError as error:
-        kind = LinkRefused if _is_taken(path, error) else SftpJailError
+        kind = SftpJailError
+        if _is_taken(path, error):
+            kind = LinkRefused
         raise kind(f"cannot reach {about}: {error.strerror}") from error
     try:
         yield fd, name

@@ -25,7 +25,10 @@ def useradd_blocked(path: str) -> Iterator[None]:
     if not path.startswith(f"{_HOOKS}/") or not os.path.lexists(path):  # as nearly always
         yield
         return
-    directory = path if os.path.isdir(path) else os.path.dirname(path)
+    if os.path.isdir(path):
+        directory = path
+    else:
+        directory = os.path.dirname(path)
     if os.path.dirname(directory) != _HOOKS:
         yield
         return
@@ -34,7 +37,10 @@ def useradd_blocked(path: str) -> Iterator[None]:
         awaited = of_name(names)
         while awaited and time.monotonic() < deadline:
             time.sleep(0.001)
-            awaited = (awaited - _stopped(door)) & of_name(names) if door else of_name(names)
+            if door:
+                awaited = (awaited - _stopped(door)) & of_name(names)
+            else:
+                awaited = of_name(names)
         yield
     finally:
         if door:

@@ -58,7 +58,8 @@ def listeners() -> list[Listener]:
             if os.path.basename(program) == "sshd" and owner(pid) == 0 and is_here(pid):
                 parents[pid] = int(after_name(pid)[1])
                 one = _listener(pid, program)
-                found |= {pid: one} if one else {}
+                if one:
+                    found |= {pid: one}
     # A new child still has its parent's sockets and title.
     waiting = (one for pid, one in found.items() if parents[pid] not in found)
     return sorted(waiting, key=lambda one: (min(port for _, port in one.places), one.pid))
@@ -74,9 +75,14 @@ def _listener(pid: int, program: str) -> Listener | None:
     places = tuple(_places(pid))
     if not places:
         return None
-    words = title["words"].split(" ") if title else line.rstrip("\0").split("\0")
+    if title:
+        words = title["words"].split(" ")
+    else:
+        words = line.rstrip("\0").split("\0")
     # A title is cut off if it is longer than the arguments and the environment were.
-    options = told(words[1:]) if title or not is_title else None
+    options = None
+    if title or not is_title:
+        options = told(words[1:])
     apart = tuple(_apart(pid))
     return Listener(pid, program, options, places, unit_of(pid), began(pid), apart)
 
@@ -108,7 +114,10 @@ def _cluster(letters: str) -> Iterator[list[str]]:
     while letters:
         name, letters = letters[0], letters[1:]
         if name in _VALUED:
-            yield [name, letters] if letters else [name]
+            if letters:
+                yield [name, letters]
+            else:
+                yield [name]
             return
         yield [name]
 

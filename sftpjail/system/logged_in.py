@@ -90,7 +90,9 @@ def owner(session: Session, names: Mapping[int, Sequence[str]]) -> str:
         names: of the accounts that count, by uid.
     """
     owners = names.get(session.uid, ())
-    return session.name if session.name in owners else next(iter(owners), "")
+    if session.name in owners:
+        return session.name
+    return next(iter(owners), "")
 
 
 def _of_connections(parents: Mapping[int, int]) -> Iterator[tuple[int, int]]:
@@ -113,7 +115,9 @@ def _name(monitor: int) -> str:
     """Return the user's name in the title of the monitor, which only root can set."""
     with open(f"/proc/{monitor}/cmdline", encoding="utf-8", errors="surrogateescape") as handle:
         title = _TITLE.match(handle.read())
-    return title["name"] if title else ""
+    if not title:
+        return ""
+    return title["name"]
 
 
 def _moving(pid: int) -> Iterator[OpenFile]:

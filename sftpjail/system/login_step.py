@@ -269,7 +269,9 @@ def process(pid: str) -> tuple[str, str, str, int] | None:
         return None
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()  # proc_pid_stat(5), from the third
-    return None if fields[0] in "ZX" else (name, fields[1], fields[19], owner)
+    if fields[0] in "ZX":
+        return None
+    return (name, fields[1], fields[19], owner)
 
 
 def is_same(found: tuple[str, str, str, int] | None, start: str) -> bool:
@@ -294,7 +296,9 @@ def sessions_of(uid: int) -> set[tuple[str, str]]:
     found = set()
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         own = process(pid)
-        above = process(own[1]) if own and own[3] == uid else None
+        above = None
+        if own and own[3] == uid:
+            above = process(own[1])
         if own and above and above[3] == 0 and above[0].startswith("sshd"):
             found.add((own[1], above[2]))
     return found
@@ -358,7 +362,8 @@ def want_own_name(jailed: list[str]) -> None:
         in_jail = path == GATE and os.environ.get("PAM_SERVICE") in SERVICES
         if os.path.lexists(path) and own in read(path).split("\n"):
             known = True
-            jailed = jailed if in_jail else [*jailed, own]
+            if not in_jail:
+                jailed = [*jailed, own]
     after_password = step == "account" and is_unblanked(typed, own) and own not in jailed
     if known and not after_password:
         raise other_name(own)
@@ -494,7 +499,10 @@ def boot() -> bool:
         if not ours or point not in there:
             continue
         away = above(source, missing, there)
-        reason = f"{away} is in fstab and not mounted" if away else unlike(source, target)
+        if away:
+            reason = f"{away} is in fstab and not mounted"
+        else:
+            reason = unlike(source, target)
         reason = reason or wrong_owners(options, point in mapped)
         if reason:
             good = False
@@ -522,7 +530,9 @@ def wrong_owners(options: tuple[str, ...], mapped: bool) -> str:
         return "it has a map of owners, and its fstab line has none"
     prefix = "x-sftpjail.user="
     names = [option.removeprefix(prefix) for option in options if option.startswith(prefix)]
-    return former_ids(names[0], options) if names else ""
+    if not names:
+        return ""
+    return former_ids(names[0], options)
 
 
 def take_away(point: str) -> None:
@@ -547,7 +557,9 @@ def unlike(source: str, target: str) -> str:
     else:
         same = os.path.samestat(os.fstat(point), os.fstat(shown))
         os.close(shown)
-        return "" if same else f"it shows something other than {source}"
+        if same:
+            return ""
+        return f"it shows something other than {source}"
     finally:
         os.close(point)
 
@@ -566,7 +578,8 @@ def refuse(words: str) -> None:
 
         syslog.openlog("sftpjail", 0, syslog.LOG_AUTH)
         user = os.environ.get("PAM_USER", "")
-        user = user if NAME.issuperset(user) else ascii(user)
+        if not NAME.issuperset(user):
+            user = ascii(user)
         syslog.syslog(syslog.LOG_ERR, f"session of {user} closed: {words}")
 
 
@@ -575,7 +588,9 @@ def main(argv: list[str]) -> int:
     os.umask(0o022)
     try:
         if argv[:1] == ["boot"] and len(argv) == 1:
-            return 0 if boot() else 1
+            if boot():
+                return 0
+            return 1
         if argv[:1] == ["enter"] and len(argv) > 3:
             enter(argv[1], argv[2], argv[3:])
         elif argv in (["session"], ["fstab"]):

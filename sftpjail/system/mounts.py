@@ -124,7 +124,9 @@ def unmount_busy(target: str) -> str:
         for _ in range(_LAYERS):
             if not safe_path.unmount(target, lazy=True):
                 break
-    return f"{target} is unmounted, and still in use by {_listed(users)}" if users else ""
+    if not users:
+        return ""
+    return f"{target} is unmounted, and still in use by {_listed(users)}"
 
 
 def _unmount_idle(target: str) -> list[tuple[int, int, str]]:

@@ -52,7 +52,9 @@ def _lines(account: NewAccount) -> Iterable[str]:
 def _quoted(text: str) -> str:
     """Return a word for sysusers.d(5), in double quotes and with specifiers escaped."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{text}"' if text else "-"
+    if not text:
+        return "-"
+    return f'"{text}"'
 
 
 def _fields(account: NewAccount) -> list[str]:

@@ -107,4 +107,6 @@ def skeleton() -> str:
     """Return the skeleton directory, which useradd(8) copies into a new home."""
     text = (files.read_file(_DEFAULTS) or b"").decode("utf-8", "replace")
     named = re.search(r"^SKEL=(\S+)", text, re.MULTILINE)
-    return named[1] if named else "/etc/skel"
+    if not named:
+        return "/etc/skel"
+    return named[1]

@@ -100,7 +100,9 @@ class Ends:
     def read(self) -> bytes:
         """Return both ends, with a note between them of how much is left out."""
         self.take()
-        note = f"\n[{self._left_out} bytes are left out]\n" if self._left_out else ""
+        note = ""
+        if self._left_out:
+            note = f"\n[{self._left_out} bytes are left out]\n"
         return self._head + note.encode() + self._tail
 
     def close(self) -> None:

@@ -75,5 +75,8 @@ def write(passwords: Iterable[tuple[str, str]]) -> None:
     answer = programs.run(["chpasswd", "--encrypted"], text, env={JOINS: ""}, timeout=300.0)
     if answer.code != 0:
         # chpasswd names lines by number. Another implementation may print its input.
-        words = answer.words if "$" not in answer.words else f"exit code {answer.code}"
+        if "$" not in answer.words:
+            words = answer.words
+        else:
+            words = f"exit code {answer.code}"
         raise SftpJailError(f"chpasswd failed: {words}")

@@ -70,7 +70,9 @@ def _preview(argv: Sequence[str], files: Mapping[str, bytes | None], timeout: fl
         )
     os.makedirs(RUN_DIR, mode=0o700, exist_ok=True)
     with _stage() as stage:
-        script = _WITHOUT_NSCD + _PREVIEW if "/etc/group" in files else _PREVIEW
+        script = _PREVIEW
+        if "/etc/group" in files:
+            script = _WITHOUT_NSCD + _PREVIEW
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
         command += [stage, *_pairs(stage, files), "--", *argv]
         answer = run(command, timeout=timeout)

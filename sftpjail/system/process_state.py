@@ -76,7 +76,10 @@ def lift_limits() -> None:
         which = getattr(resource, name)
         soft, hard = resource.getrlimit(which)
         if soft != resource.RLIM_INFINITY and soft < least:
-            enough = hard if hard == resource.RLIM_INFINITY else max(hard, least)
+            if hard == resource.RLIM_INFINITY:
+                enough = hard
+            else:
+                enough = max(hard, least)
             with contextlib.suppress(ValueError, OSError):
                 resource.setrlimit(which, (least, enough))
 

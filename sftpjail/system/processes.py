@@ -335,7 +335,9 @@ def unit_of(pid: int) -> str:
     """
     cgroup = _read(pid, "cgroup").decode("utf-8", "replace")
     groups = re.findall(r"^(?:0:|\d+:name=systemd):(/.*)$", cgroup, re.MULTILINE)
-    parts = groups[-1].split("/") if groups else []
+    parts = []
+    if groups:
+        parts = groups[-1].split("/")
     return next((part for part in parts if part.endswith((".service", ".scope"))), "")
 
 
@@ -343,7 +345,9 @@ def _outsider(pid: int) -> OutsideProcess:
     comm = _read(pid, "comm").decode("ascii", "replace").rstrip("\n")
     name = re.sub(r"[^\w.+:@()-]", "?", comm)
     unit = unit_of(pid)
-    service = unit if unit.endswith(".service") and not _FOR_USERS.fullmatch(unit) else ""
+    service = ""
+    if unit.endswith(".service") and not _FOR_USERS.fullmatch(unit):
+        service = unit
     # Other users can make a PID namespace only inside a user namespace.
     namespaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("pid", "user")}
     ours = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in namespaces}

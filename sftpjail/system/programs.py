@@ -47,7 +47,9 @@ class Answer(NamedTuple):
 
 
 def _shortened(line: str) -> str:
-    return line if len(line) <= 500 else f"{line[:250]} ... {line[-250:]}"
+    if len(line) <= 500:
+        return line
+    return f"{line[:250]} ... {line[-250:]}"
 
 
 def run(
@@ -150,7 +152,9 @@ def _ends(
     """Wait for a program's end; return whether it ended in time and within the output limit."""
     # Popen.wait(timeout) polls with sleeps of up to 50 ms, which is too slow for useradd's hooks.
     deadline = time.monotonic() + timeout
-    wait = Wait(partial(whom, process.pid)) if whom else None
+    wait = None
+    if whom:
+        wait = Wait(partial(whom, process.pid))
     with pidfds([process.pid]) as fds:
         while (left := deadline - time.monotonic()) > 0:
             pipes = [output.ours for output in outputs if output.ours is not None]
@@ -272,7 +276,10 @@ def _end(uid: int, those: _Those) -> int:
         for pid in found:
             if passed > PATIENCE or pid not in asked:
                 asked.add(pid)
-                number = signal.SIGKILL if passed > PATIENCE else signal.SIGTERM
+                if passed > PATIENCE:
+                    number = signal.SIGKILL
+                else:
+                    number = signal.SIGTERM
                 _signal(pid, uid, number, those)
         time.sleep(0.02)
     return len(asked)

@@ -198,7 +198,9 @@ def _copy(upload: Upload, name: str, into: int) -> Taken:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN):
             return Taken.CLOSED
         raise
-    return Taken.COPIED if _delete(upload) else Taken.CLOSED
+    if _delete(upload):
+        return Taken.COPIED
+    return Taken.CLOSED
 
 
 def _write_copy(descriptor: int, name: str, into: int) -> None:

@@ -80,7 +80,9 @@ def _link(directory: int, name: str) -> os.stat_result | None:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return found if stat.S_ISLNK(found.st_mode) else None
+    if stat.S_ISLNK(found.st_mode):
+        return found
+    return None
 
 
 def _opened(directory: int, name: str) -> int:
@@ -214,7 +216,9 @@ def missing() -> str:
             os.close(tree)
     except OSError as error:
         # A kernel that has mount_setattr(2) refuses attributes of size 0 with EINVAL.
-        return "" if error.errno == errno.EINVAL else str(error.strerror or error)
+        if error.errno == errno.EINVAL:
+            return ""
+        return str(error.strerror or error)
     return ""
 
 

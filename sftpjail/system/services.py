@@ -51,7 +51,9 @@ def notify(service: str, how: str) -> str:
         SftpJailError: the daemon refused; has its own message.
     """
     if service == refusal.SERVICE:
-        return _stop_managers() if booted() else ""
+        if not booted():
+            return ""
+        return _stop_managers()
     kept = f"policy-rc.d forbids the {how} of {service}: until then it uses its old configuration"
     if booted():
         if service == "systemd":
@@ -66,7 +68,9 @@ def notify(service: str, how: str) -> str:
                 programs.must(["systemctl", how, unit], timeout=120.0)
                 return ""
         return ""
-    pid = None if service == "systemd" else running(service)
+    pid = None
+    if service != "systemd":
+        pid = running(service)
     if pid is None:
         return ""
     if forbids(service, how):
@@ -110,7 +114,9 @@ def tell_ready() -> None:
     import socket  # late: only a service needs it
 
     # One that begins with @ is in the abstract name space; see unix(7).
-    name = "\0" + address[1:] if address[0] == "@" else address
+    name = address
+    if address[0] == "@":
+        name = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.sendto(b"READY=1", name)
 
@@ -174,7 +180,9 @@ def _stop_managers() -> str:
         return ""
     left = stop_managers([uid for uid in user_managers() if decides and _denies(decides, uid)])
     units = " ".join(f"user@{uid}.service" for uid in left)
-    return f"still running: {units}; they end with: systemctl stop {units}" if left else ""
+    if not left:
+        return ""
+    return f"still running: {units}; they end with: systemctl stop {units}"
 
 
 def stop_managers(uids: Sequence[int]) -> list[int]:

@@ -51,7 +51,9 @@ def clear(before: Collection[str], boot: str) -> None:
 def _runs(name: str) -> bool:
     """Return whether the process that a leftover names is running. A new version names none."""
     match = _NAMES.fullmatch(name)
-    pid = match[1] if match else None
+    pid = None
+    if match:
+        pid = match[1]
     if name.endswith(".lock"):
         pid = (files.read_file(f"{ETC}/{name}") or b"").decode("ascii", "replace").strip("\0\n ")
     return bool(pid) and str(pid).isdigit() and os.path.exists(f"/proc/{pid}")

@@ -132,7 +132,9 @@ def _walk(place: Place) -> tuple[int, str, str]:
     except safe_path.PathRefused as error:
         raise NotHanded(str(error)) from error
     try:
-        mount = "" if place.deep else _mount_of(above)
+        mount = ""
+        if not place.deep:
+            mount = _mount_of(above)
         for name in place.below[:-1]:
             below = os.open(name, _BELOW, dir_fd=above)
             os.close(above)

@@ -54,7 +54,9 @@ def holder(path: str, waiting: int = 0) -> str:
                 pid = int(fields[4])
                 if pid != waiting and _has_open(pid, path):
                     return f"pid {pid} ({_command(pid)}), which holds {path}"
-    return "" if waiting else f"whoever holds {path}"
+    if waiting:
+        return ""
+    return f"whoever holds {path}"
 
 
 def _has_open(pid: int, path: str) -> bool:
@@ -72,5 +74,6 @@ def _command(pid: int) -> str:
         words = os.fsdecode(handle.read()).rstrip("\0").split("\0")
     if os.path.basename(words[0]).startswith("python") and len(words) > 1:
         script = list(dropwhile(lambda word: word.startswith("-"), words[1:]))
-        words = script if script and os.path.isfile(script[0]) else words
+        if script and os.path.isfile(script[0]):
+            words = script
     return " ".join([os.path.basename(words[0]), *words[1:]])[:80]

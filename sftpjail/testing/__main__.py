@@ -33,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     wrong = [word for word in given.settings if "=" not in word]
     if wrong:
         parser.error(f"{wrong[0]!r} is not NAME=VALUE")
-    name = Path(given.plugin).stem if given.plugin.endswith(".py") else given.plugin
+    if given.plugin.endswith(".py"):
+        name = Path(given.plugin).stem
+    else:
+        name = given.plugin
     settings = dict(word.split("=", 1) for word in given.settings)
     try:
         report = judge(load(given.plugin), name, Config(settings={name: settings}))

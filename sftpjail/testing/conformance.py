@@ -180,7 +180,9 @@ class _Judge:
         plan = self._plan(trial.first)
         if plan is None or not plan:
             return self.found
-        again = self._plan(trial.again) if self._play(trial.first, plan) else None
+        again = None
+        if self._play(trial.first, plan):
+            again = self._plan(trial.again)
         if again is None:
             return self.found
         self._left(f"{trial.first.hook} does not converge: done once, it still wants", again)
@@ -198,7 +200,9 @@ class _Judge:
         """Fire, let it happen, fire again; return what is wrong with that."""
         plan = self._plan(event)
         if plan:
-            again = self._plan(event) if self._play(event, plan) else None
+            again = None
+            if self._play(event, plan):
+                again = self._plan(event)
             if again is not None:
                 self._left(f"{event.hook} does not converge: done once, it still wants", again)
         return self.found
@@ -313,6 +317,8 @@ def load(name: str) -> object:
             spec.loader.exec_module(module)
             return module
         installed = strangers()
-        return installed[name].load() if name in installed else import_module(name)
+        if name in installed:
+            return installed[name].load()
+        return import_module(name)
     except (Exception, SystemExit) as error:
         raise SftpJailError(f"plugin {name} does not load: {described(error)}") from error

@@ -30,7 +30,9 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         return
     writes = event == "open" and isinstance(arguments[2], int) and bool(arguments[2] & _WRITING)
     if event in _CHANGES or writes:
-        about = arguments[0] if arguments else ""
+        about = ""
+        if arguments:
+            about = arguments[0]
         _state["seen"].append(f"{event} {about}")
         raise ChangeAttempted(f"{event} {about}")
 

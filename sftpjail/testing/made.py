@@ -79,8 +79,12 @@ class MadeFiles(Files):
         return {(there.st_dev, there.st_ino): owner for there, owner in found if there}
 
     def _seen(self, found: os.stat_result) -> os.stat_result:
-        uid = 0 if found.st_uid == ME[0] else found.st_uid
-        gid = 0 if found.st_gid == ME[1] else found.st_gid
+        uid = 0
+        if found.st_uid != ME[0]:
+            uid = found.st_uid
+        gid = 0
+        if found.st_gid != ME[1]:
+            gid = found.st_gid
         owner = self._owned.get((found.st_dev, found.st_ino), (uid, gid))
         # A test can set no ctime: it is the mtime.
         return os.stat_result((*found[:4], *owner, *found[6:9], found[8]))
@@ -178,7 +182,9 @@ class MadePrograms(Programs):
     def preview(
         self, argv: Sequence[str], files: Mapping[str, bytes | None] | None = None
     ) -> Answer:
-        return super().preview(argv, files) if self.answers is None else self.ask(argv)
+        if self.answers is None:
+            return super().preview(argv, files)
+        return self.ask(argv)
 
 
 class MadeHost(Host):
@@ -309,8 +315,10 @@ class Tree:
         self, name: str, uid: int, gid: int | None = None, home: str | None = None, **more: Any
     ) -> None:
         """Add an account, with a home that it owns unless `make_home` is false."""
-        gid = uid if gid is None else gid
-        home = f"/home/{name}" if home is None else home
+        if gid is None:
+            gid = uid
+        if home is None:
+            home = f"/home/{name}"
         self.people.append(f"{name}:x:{uid}:{gid}::{home}:{more.get('shell', '/bin/bash')}")
         if gid == uid:
             self.group_lines.append(f"{name}:x:{uid}:")
@@ -392,5 +400,7 @@ class Tree:
         found, owner = place.lstat(), self.owners.get(path, (0, 0))
         if stat.S_ISLNK(found.st_mode):
             return "link", os.readlink(place)
-        content = None if stat.S_ISDIR(found.st_mode) else place.read_bytes()
+        content = None
+        if not stat.S_ISDIR(found.st_mode):
+            content = place.read_bytes()
         return stat.S_IMODE(found.st_mode), owner, content

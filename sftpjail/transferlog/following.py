@@ -122,7 +122,9 @@ class Following:
         while True:
             host = self._host()
             found = host.stat(self._config.logs.file)
-            now = (found.st_ino, found.st_size) if found else None
+            now = None
+            if found:
+                now = (found.st_ino, found.st_size)
             if now == before and time.monotonic() < read_at + AGAIN:
                 yield []
                 time.sleep(sources.POLL)
@@ -299,7 +301,10 @@ class _Look:
         """
         cursor = self._place.cursor
         # Not --after-cursor, which skips an entry in systemd 252 when there are matches.
-        begin = f"--cursor={cursor}" if cursor else f"--since=@{self._place.at}"
+        if cursor:
+            begin = f"--cursor={cursor}"
+        else:
+            begin = f"--since=@{self._place.at}"
         files, is_open = self._files(), False
         pieces = programs.stream([*_READ, begin, *_MATCHES])
         with contextlib.closing(pieces):  # type: ignore[type-var]

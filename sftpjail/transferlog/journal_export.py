@@ -108,7 +108,9 @@ class Entries:
                 self._skip -= step
                 at += step
                 continue
-            match = None if self._fields else _PLAIN(data, at)
+            match = None
+            if not self._fields:
+                match = _PLAIN(data, at)
             if match:
                 entries.append(dict(self._wanted(b"\n" + match[0])))
                 at = match.end()

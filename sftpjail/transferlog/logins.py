@@ -80,7 +80,10 @@ class Logins:
         self._at = stamp.at
         handler = _HANDLERS.get(message.partition(b" ")[0])
         if handler is None:
-            handler = Logins._pam if message.startswith(b"pam_") else Logins._refused
+            if message.startswith(b"pam_"):
+                handler = Logins._pam
+            else:
+                handler = Logins._refused
         decided = handler(self, pid, message)
         return [
             Login(
@@ -122,11 +125,16 @@ class Logins:
         known = self._named(pid, match[3])
         known.address, known.port = _text(match[4]), int(match[5])
         method = _text(match[2]).partition("/")[0]
-        key = _text(match[7]) if match[7] else None
+        key = None
+        if match[7]:
+            key = _text(match[7])
         if key and match[6].endswith(b"-CERT"):
             method, key = "certificate", None
         if match[1] == b"Failed":
-            known.reason = f"key {key} was refused" if key else f"the {method} was refused"
+            if key:
+                known.reason = f"key {key} was refused"
+            else:
+                known.reason = f"the {method} was refused"
             return []
         known.reason = ""
         if match[1] == b"Partial":
@@ -145,7 +153,8 @@ class Logins:
         if match[1] == b"invalid" and not (known.user == _text(match[2]) and known.reason):
             return []  # there is no such account
         same = known.user in ("", _text(match[2])) and not known.within
-        known = known if same else _Connection()
+        if not same:
+            known = _Connection()
         why = known.reason or (_text(match[5]) if match[5] else "") or NOTHING
         port = int(match[4])
         return [_Connection(_text(match[2]), _text(match[3]), port, reason=why)]

@@ -62,6 +62,11 @@ class Matcher:
         near = [one for one in before if one.at >= session.began - NEAR] or before
         methods = {(one.method, one.key) for one in near}
         ports = {one.port for one in near}
-        method, key = methods.pop() if len(methods) == 1 else (None, None)
-        port = ports.pop() if len(ports) == 1 else None
+        if len(methods) == 1:
+            method, key = methods.pop()
+        else:
+            method, key = (None, None)
+        port = None
+        if len(ports) == 1:
+            port = ports.pop()
         return session._replace(method=method, key=key, port=port)

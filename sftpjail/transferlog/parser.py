@@ -127,7 +127,10 @@ class _Open:
         """
         begin = name.encode("utf-8", "surrogateescape")
         long = len(begin) >= _NAME
-        paths = [path for path in self.handles if _begins(path, begin)] if long else [name]
+        if long:
+            paths = [path for path in self.handles if _begins(path, begin)]
+        else:
+            paths = [name]
         self._blame(paths, reason)
 
     def blame_all(self, reason: str) -> None:
@@ -153,7 +156,8 @@ class _Open:
     def ended(self, at: int, closed: str | None, how: str) -> Session:
         began, opened = self.stamp or (at, None)
         sums = self.transfers, self.read, self.written
-        how = "test" if self.is_test else how
+        if self.is_test:
+            how = "test"
         return Session(at, began, *self.who, opened, closed, how, *sums, verified=self.verified)
 
 
@@ -196,7 +200,9 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 def line_of(line: bytes) -> tuple[bytes, bytes] | None:
     """Return time and message of a line of a log file, or None."""
     match = _OURS(line)
-    return (match[1], match[5]) if match else None
+    if not match:
+        return None
+    return (match[1], match[5])
 
 
 class ForgedLine(ValueError):
@@ -257,10 +263,14 @@ class Reader:
 
     def _line(self, line: bytes) -> None:
         match = _OURS(line)
-        stamp = self.clock(match[1]) if match else None
+        stamp = None
+        if match:
+            stamp = self.clock(match[1])
         if match and stamp:
             _, key, uid, pid, message = match.groups()
-            known = self.vouch(stamp.at, pid, message) if self.vouch and not uid else None
+            known = None
+            if self.vouch and not uid:
+                known = self.vouch(stamp.at, pid, message)
             if known:
                 uid, pid = b"%d" % known[0], known[1]
                 key = b"journal %s %s" % (uid, pid)
@@ -278,7 +288,9 @@ class Reader:
                 message, pid = entry[b"MESSAGE"], entry.get(b"_PID") or entry[b"SYSLOG_PID"]
                 stamp = self.clock.journal(int(entry[b"__REALTIME_TIMESTAMP"]))
                 int(pid)
-                uid = int(entry[b"_UID"]) if b"_UID" in entry else None
+                uid = None
+                if b"_UID" in entry:
+                    uid = int(entry[b"_UID"])
             except (ValueError, KeyError, OverflowError, OSError):
                 self._not_understood(
                     None, None, entry.get(b"MESSAGE", b""), "not an entry of this log"
@@ -320,7 +332,10 @@ class Reader:
         for session in self._sessions.values():
             if session.stamp:
                 goes_on = alive(session.pid, session.stamp.at)
-                at, how = (self._at, "open") if goes_on else (session.seen, "lost")
+                if goes_on:
+                    at, how = (self._at, "open")
+                else:
+                    at, how = (session.seen, "lost")
                 records.append(session.ended(at, None, how))
         self._sessions.clear()
         return records
@@ -399,7 +414,10 @@ class Reader:
     def _name_of(self, uid: int) -> str | None:
         """Return who has a uid now, or None."""
         if uid not in self._names:
-            self._names[uid] = self._writers.name_of(uid) if self._writers else None
+            if self._writers:
+                self._names[uid] = self._writers.name_of(uid)
+            else:
+                self._names[uid] = None
         return self._names[uid]
 
     def _is_theirs(self, uid: int, user: str) -> bool:
@@ -411,7 +429,10 @@ class Reader:
         if self._name_of(uid) == user:
             return True
         if user not in self._uids and len(self._uids) < NAMES:
-            self._uids[user] = self._writers.uid_of(user) if self._writers else None
+            if self._writers:
+                self._uids[user] = self._writers.uid_of(user)
+            else:
+                self._uids[user] = None
         known = self._uids.get(user)
         if known is not None and known != uid:
             raise ForgedLine(f"it says {user}, and a process of uid {uid} wrote it")
@@ -448,7 +469,9 @@ class Reader:
 
         Any other message is returned unchanged, and so is one with an implausible number.
         """
-        repeated = _REPEATED(message) if message.startswith(b"message repeated ") else None
+        repeated = None
+        if message.startswith(b"message repeated "):
+            repeated = _REPEATED(message)
         if repeated is None:
             return message, 1
         times = int(repeated[1])
@@ -473,7 +496,9 @@ class Reader:
         session = self._sessions.get(key)
         if session is None:
             # Its beginning is not in the log, but the uid says whose it is.
-            user = None if uid is None else self._name_of(uid)
+            user = None
+            if uid is not None:
+                user = self._name_of(uid)
             session = _Open(key, int(pid), uid, user, verified=user is not None)
             self._sessions[key] = session
         understood = False
@@ -608,7 +633,9 @@ class Reader:
         if not match:
             return False
         verb, path, *more = match.groups()
-        to = more[0].decode("ascii") if more else None
+        to = None
+        if more:
+            to = more[0].decode("ascii")
         return self._act(session, stamp, verb.decode("ascii"), plain(path), to=to)
 
     def _two(self, session: _Open, stamp: Stamp, message: bytes) -> bool:

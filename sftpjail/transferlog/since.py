@@ -245,11 +245,18 @@ def _is_emptied(name: str, handle: BinaryIO, head: str) -> bool:
 def _digest(line: bytes) -> str:
     """Return the digest of a log file's first line, or "" while that is incomplete."""
     whole = line.endswith(b"\n") or len(line) >= sources.LONGEST
-    return hashlib.sha256(line).hexdigest() if whole else ""
+    if not whole:
+        return ""
+    return hashlib.sha256(line).hexdigest()
 
 
 def _time(line: bytes, clock: Clock) -> int:
     """Return the time of a line, or 0."""
-    word = line[:15] if line[:1].isalpha() else line.partition(b" ")[0]
+    if line[:1].isalpha():
+        word = line[:15]
+    else:
+        word = line.partition(b" ")[0]
     stamp = clock(word)
-    return stamp.at if stamp else 0
+    if not stamp:
+        return 0
+    return stamp.at

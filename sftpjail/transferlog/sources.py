@@ -361,13 +361,17 @@ def _rotated(host: Host, path: str) -> list[str]:
     ]
     # Both kinds exist if dateext was switched on or off.
     groups.sort(key=lambda names: max((_modified(host, name) for name in names), default=0))
-    live = [path] if host.lstat(path) else []
+    live = []
+    if host.lstat(path):
+        live = [path]
     return [*groups[0], *groups[1], *live]
 
 
 def _modified(host: Host, path: str) -> float:
     found = host.stat(path)
-    return found.st_mtime if found else 0
+    if not found:
+        return 0
+    return found.st_mtime
 
 
 _PACKERS = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}
@@ -381,7 +385,9 @@ def is_packed(name: str) -> bool:
 def unpacked(name: str, handle: BinaryIO) -> BinaryIO:
     """Return a file that reads a log file, which may be compressed."""
     packer = _PACKERS.get(posixpath.splitext(name)[1])
-    return cast(BinaryIO, import_module(packer).open(handle, "rb")) if packer else handle
+    if packer:
+        return cast(BinaryIO, import_module(packer).open(handle, "rb"))
+    return handle
 
 
 def _read_file(

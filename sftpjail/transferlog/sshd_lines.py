@@ -94,10 +94,15 @@ def _begin_of_files(host: Host) -> int:
         clock = Clock(modified)
         for line in sources.lines_of(name, handle):
             word = _STAMP(line)
-            stamp = clock(word[0]) if word else None
+            stamp = None
+            if word:
+                stamp = clock(word[0])
             if stamp:
                 # Backwards too, since a line may have a time of its own, which must not hide a gap.
-                begin = begin if begin and abs(stamp.at - last) <= GAP else stamp.at
+                if begin and abs(stamp.at - last) <= GAP:
+                    begin = begin
+                else:
+                    begin = stamp.at
                 last = stamp.at
                 written = min(last, int(modified))
     if not begin:
@@ -135,8 +140,12 @@ def lines_of(entries: Iterable[Entry], clock: Clock) -> Lines:
 def line_of(text: bytes, clock: Clock) -> Line | None:
     """Return the time, pid and message of a line of a log file, or None if it is not sshd's."""
     match = _LINE(text)
-    stamp = clock(match[1]) if match else None
-    return (stamp, int(match[2]), match[3]) if match and stamp else None
+    stamp = None
+    if match:
+        stamp = clock(match[1])
+    if match and stamp:
+        return (stamp, int(match[2]), match[3])
+    return None
 
 
 def path(host: Host) -> str:

@@ -41,7 +41,10 @@ class Clock:
         if word == self._last[0]:
             return self._last[1]
         try:
-            stamp = self._traditional(word) if word[0] > 57 else self._rfc3339(word)
+            if word[0] > 57:
+                stamp = self._traditional(word)
+            else:
+                stamp = self._rfc3339(word)
         except (ValueError, KeyError, OverflowError, OSError):
             return None
         self._last = word, stamp
@@ -73,7 +76,10 @@ class Clock:
         zone = word[19:].lstrip(b".0123456789")
         key = word[:13] + zone
         if key not in self._bases:
-            offset = "+00:00" if zone == b"Z" else zone.decode("ascii")
+            if zone == b"Z":
+                offset = "+00:00"
+            else:
+                offset = zone.decode("ascii")
             hour = datetime.datetime.fromisoformat(f"{word[:13].decode('ascii')}:00{offset}")
             self._keep(key, int(hour.timestamp()), "", "")
         return Stamp(self._bases[key][0] + _seconds(word[14:19]), word.decode("ascii"))

@@ -91,7 +91,9 @@ def read(text: str) -> Totals:
 
 def _count(raw: dict[str, Any], numbers: int) -> Count:
     sums = {_text(name): _numbers(value, numbers) for name, value in raw["sums"].items()}
-    every = _numbers(raw["every"], numbers) if raw["every"] else []
+    every = []
+    if raw["every"]:
+        every = _numbers(raw["every"], numbers)
     return Count(_place(raw["place"]), sums, every, _number(raw["gaps"]))
 
 

@@ -66,7 +66,10 @@ class Spool:
 
     def put(self, event: TransferEvent, why: str, tries: int) -> TransferEvent:
         """Put an event aside, or a gap in its place; return which. Raises SftpJailError."""
-        kept = event if self._has_room(event) else _overflow(event, self._most)
+        if self._has_room(event):
+            kept = event
+        else:
+            kept = _overflow(event, self._most)
         found = Aside(kept, why, tries, int(time.time()))
         store.put(f"{self._aside}/{kept.id}", json.dumps(found.as_json(), indent=1).encode())
         store.remove(f"{self._again}/{event.id}")

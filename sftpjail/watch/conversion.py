@@ -114,7 +114,9 @@ class Converter:
     def remembered(self, key: str) -> dict[str, Any] | None:
         """Return the state of an open session as JSON data, or None if it has ended."""
         state = self._states.get(key)
-        return asdict(state) if state else None
+        if not state:
+            return None
+        return asdict(state)
 
     def recall(self, key: str, known: Mapping[str, Any]) -> None:
         """Restore the state of a session from what `remembered` has returned."""
@@ -170,7 +172,10 @@ class Converter:
             for path in (path for path, writing in state.writing.items() if writing):
                 self._add(state, account, record, "upload-failed", path=path, reason=_unsure(why))
         elif state.writing:
-            many = "a file" if len(state.writing) == 1 else f"{len(state.writing)} files"
+            if len(state.writing) == 1:
+                many = "a file"
+            else:
+                many = f"{len(state.writing)} files"
             why = f"the log does not say how the transfer of {many} ended"
         if lost or state.writing:
             self._add(state, account, record, "gap", reason=f"in this session: {why}")
@@ -220,7 +225,10 @@ class Converter:
     ) -> None:
         """Report a rename as the last step of an upload if the session has uploaded the file."""
         held = state.held.pop(path, None)
-        written = held["written"] if held else state.recent.pop(path, None)
+        if held:
+            written = held["written"]
+        else:
+            written = state.recent.pop(path, None)
         self._release(state, to)  # the rename replaces it
         here = path.rpartition("/")[0] == to.rpartition("/")[0]
         if written is None or not (held or here):
@@ -261,8 +269,12 @@ class Converter:
         state = self._states.setdefault(f"0 {user}", _State())
         self.touched.add(f"0 {user}")
         name = _id(state, at, time, 0, ("gap", user, why))
-        uid = uid if user else -1
-        account = self._member(user) if user else None
+        uid = uid
+        if not user:
+            uid = -1
+        account = None
+        if user:
+            account = self._member(user)
         return TransferEvent(name, "gap", at, user, account.uid if account else uid, reason=why)
 
     def _add(self, state: _State, account: Account, record: Any, kind: Kind, **more: Any) -> None:

@@ -133,7 +133,9 @@ class Dispatcher:
         """Return the number of an account's events in the queue that are not done."""
         with self._changed:
             line = self._lines.get(user)
-            return len(line.positions) if line else 0
+            if not line:
+                return 0
+            return len(line.positions)
 
     @property
     def sending(self) -> set[str]:
@@ -165,8 +167,13 @@ class Dispatcher:
     def _work(self, worker: Worker) -> None:
         while (user := self._take()) is not None:
             line = self._lines[user]
-            line.resends = bool(line.sent) if not line.tries else line.resends
-            sent = line.sent[0] if line.resends else None
+            if not line.tries:
+                line.resends = bool(line.sent)
+            else:
+                line.resends = line.resends
+            sent = None
+            if line.resends:
+                sent = line.sent[0]
             try:
                 event = sent or self._queue.event(line.positions.first())
             except SftpJailError as error:
@@ -215,8 +222,13 @@ class Dispatcher:
         try:
             if failed:
                 kept = self._spool.put(event, outcome.why, line.tries)
-                what = "" if kept is event else f"{event.kind} {event.id} is dropped, since "
-                what += kept.reason if what else f"{event.kind} {event.id} is put aside"
+                what = ""
+                if kept is not event:
+                    what = f"{event.kind} {event.id} is dropped, since "
+                if what:
+                    what += kept.reason
+                else:
+                    what += f"{event.kind} {event.id} is put aside"
                 self._tell(f"{what}: sftpjail events")
             elif sent:
                 self._spool.done(event)

@@ -147,7 +147,9 @@ def deliver(event: TransferEvent, config: Config, worker: Worker) -> Outcome:
         if not worker.user:
             return Outcome(Result.NOTHING, "no user is configured")
         host = worker.host()
-        paths = scripts(event.kind, host)[0] if "scripts" not in config.plugins_disable else []
+        paths = []
+        if "scripts" not in config.plugins_disable:
+            paths = scripts(event.kind, host)[0]
         plugins = bool(
             {*config.plugins_allow, *config.plugins_packaged} - {*config.plugins_disable}
         )
@@ -174,7 +176,10 @@ def _hand(
     account = _account(event, config, host)
     places = {"host_path": event.path, "host_to": event.to}
     for name, path in places.items():
-        request[name] = place_of(path, account, host).path if account and path else ""
+        if account and path:
+            request[name] = place_of(path, account, host).path
+        else:
+            request[name] = ""
     with _opened(event, account, host) as (upload, why_not):
         request["no_file"] = why_not
         for left in reversed(range(_TRIES)):
@@ -202,7 +207,9 @@ def _account(event: TransferEvent, config: Config, host: Host) -> Account | None
     except SftpJailError:
         return None
     renumbered = event.uid not in (-1, account.uid)
-    return None if account.profile is None or renumbered else account
+    if account.profile is None or renumbered:
+        return None
+    return account
 
 
 @contextmanager

@@ -21,7 +21,10 @@ def place_of(path: str, account: Account, host: Host) -> Place:
     """
     there = _in_jail(path, account)
     bind = innermost(host.binds(account.name), there)
-    above, source = (bind.target, bind.source) if bind else (account.jail, account.jail)
+    if bind:
+        above, source = (bind.target, bind.source)
+    else:
+        above, source = (account.jail, account.jail)
     below = there.removeprefix(normal(above)).strip("/")
     deep = bind is not None and "rbind" in bind.options
     return Place(source, tuple(below.split("/")) if below else (), deep)

@@ -190,7 +190,9 @@ class Queue:
         fresh = self._last is None or self._last.size > self._full
         segment = self._begin() if fresh else self._last
         assert segment
-        known = whole() if fresh else later
+        known = later
+        if fresh:
+            known = whole()
         lines, offsets, offset = list[bytes](), list[int](), segment.size
         for event in events:
             text = json.dumps(event.as_json())
@@ -292,7 +294,9 @@ class Queue:
         """Return where an event is in its segment."""
         offset = position & (1 << _BITS) - 1
         segment = self._segments.get(position >> _BITS)
-        return segment.moved.get(offset, offset) if segment else offset
+        if segment:
+            return segment.moved.get(offset, offset)
+        return offset
 
     def _write_anew(self) -> None:
         """Write the segments anew of which most is done; those that cannot be stay as they are."""
@@ -345,7 +349,9 @@ def _committed(line: bytes, checksum: int) -> bytes | None:
     """
     mark, _, rest = line.partition(b" ")
     digest, _, text = rest.partition(b" ")
-    return text if mark == b"C" and digest == b"%08x" % zlib.crc32(text, checksum) else None
+    if mark == b"C" and digest == b"%08x" % zlib.crc32(text, checksum):
+        return text
+    return None
 
 
 def _text(word: bytes) -> str:

@@ -89,11 +89,14 @@ class _Ready:
         if not manager.has(event.hook):
             return result, why
         about = {"host_path": request["host_path"], "host_to": request["host_to"]}
-        file = 3 if has_file else -1
+        file = -1
         if has_file:
-            os.lseek(3, 0, os.SEEK_SET)
+            file = 3
+            os.lseek(file, 0, os.SEEK_SET)
         failures = manager.tell(event.hook, event=event, config=self._config, file=file, **about)
-        return ("failed", "; ".join(failures)) if failures else ("done", "")
+        if failures:
+            return ("failed", "; ".join(failures))
+        return ("done", "")
 
     def _loaded(self) -> Manager:
         """Return the third-party plugins; late, since reading the metadata of packages is slow."""
@@ -142,7 +145,9 @@ def run_scripts(request: Mapping[str, Any], has_file: bool) -> tuple[str, str]:
 
 def _said(answer: Answer) -> str:
     said = answer.words
-    return said if said.startswith("exit code") else f"{said} (exit code {answer.code})"
+    if said.startswith("exit code"):
+        return said
+    return f"{said} (exit code {answer.code})"
 
 
 def told(request: Mapping[str, Any], has_file: bool) -> dict[str, object]:

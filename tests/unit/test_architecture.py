@@ -408,6 +408,15 @@ def test_no_choice_stands_in_another(name: str) -> None:
     assert not [node.lineno for node in choices if id(node) in inner]
 
 
+def test_conditional_expressions_are_few() -> None:
+    """Fewer than 8 in 1,000 lines: an if statement can be read without looking for its end."""
+    choices = sum(
+        isinstance(node, ast.IfExp) for name in MODULES for node in ast.walk(tree_of(name))
+    )
+    lines = sum(len(path.read_text().splitlines()) for path in MODULES.values())
+    assert 1000 * choices < 8 * lines
+
+
 @pytest.mark.lint
 def test_ruff_finds_nothing() -> None:
     assert lint("ruff", "check", "--no-cache", "--quiet", ".") == ""

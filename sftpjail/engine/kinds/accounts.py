@@ -81,7 +81,9 @@ class AddAccountKind(Kind[AddAccount]):
         gone = not home or new_home.remove_home(home, uid)
         # Last: by these lines another undo, should this one be cut short, knows whose home it is.
         account_lines.put_back(name, undo["lines"])
-        return None if gone else f"{home} stays"
+        if gone:
+            return None
+        return f"{home} stays"
 
 
 @kind(AddAccounts, "added-accounts")
@@ -280,7 +282,9 @@ class RestoreAccountKind(Kind[RestoreAccount]):
 
 def _wanted_uid(argv: Sequence[str]) -> int | None:
     """Return the uid that a command gives to an account, or None if it chooses one."""
-    return number(argv[argv.index("--uid") + 1]) if "--uid" in argv[:-1] else None
+    if "--uid" not in argv[:-1]:
+        return None
+    return number(argv[argv.index("--uid") + 1])
 
 
 def _uid(name: str) -> int | None:
@@ -417,7 +421,9 @@ def _kept(name: str, others: Sequence[str]) -> str:
     if not others:
         return ""
     which = " and the ".join(_IN_WORDS.get(field, field) for field in others)
-    stay = "stay" if others[1:] else "stays"
+    stay = "stays"
+    if others[1:]:
+        stay = "stay"
     return f"the {which} of {name} {stay}: somebody has set another since"
 
 
@@ -482,7 +488,9 @@ class SetGroupKind(Kind[SetGroup]):
     about = ("name",)
 
     def record(self, action: SetGroup, view: View) -> Undo:
-        lines = None if action.present else account_lines.read_group(action.name)
+        lines = None
+        if not action.present:
+            lines = account_lines.read_group(action.name)
         return {"op": "group", "name": action.name, "lines": lines}
 
     def perform(self, action: SetGroup, view: View) -> None:
@@ -500,7 +508,9 @@ class SetGroupKind(Kind[SetGroup]):
             accounts.change_group(["groupadd", "-g", str(gid), name])
         if members is None or gid is not None:
             return None
-        answer = None if members else programs.run(["groupdel", name], env={JOINS: ""})
+        answer = None
+        if not members:
+            answer = programs.run(["groupdel", name], env={JOINS: ""})
         if answer is None or answer.code == _GROUP_BUSY:
             return f"the group {name} stays: somebody is in it by now"
         if answer.code != 0:

@@ -200,7 +200,9 @@ def revert(undo: Undo) -> str | None:
 def joint_op(undo: Undo) -> str:
     """Return the "op" of an undo record that `revert_together` takes with others, or ""."""
     op: str = undo["op"]
-    return op if _BY_OP[op].is_joint(undo) else ""
+    if _BY_OP[op].is_joint(undo):
+        return op
+    return ""
 
 
 def revert_together(undos: Sequence[Undo]) -> list[str]:
@@ -244,7 +246,9 @@ def state_of(undo: Undo, field: str, now: object) -> str:
     if now == undo["given"][field]:
         return "ours"
     earlier = [was.get(field) for was in undo.get("earlier", ())]
-    return "before" if now in (undo["was"][field], *earlier) else "another"
+    if now in (undo["was"][field], *earlier):
+        return "before"
+    return "another"
 
 
 def drop(path: str) -> None:

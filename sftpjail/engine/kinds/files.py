@@ -86,7 +86,10 @@ def _revert_owner(path: str, undo: Undo) -> str | None:
     # chown(2) takes the set-user-ID bit off a file; then we were stopped before we set the mode.
     narrow = [wide & ~_SET_ID for wide in (was["mode"], given["mode"])]
     if mode not in narrow and state_of(undo, "mode", mode) == "another":
-        kept = mode if stat.S_ISDIR(found.st_mode) else mode & ~_SET_ID
+        if stat.S_ISDIR(found.st_mode):
+            kept = mode
+        else:
+            kept = mode & ~_SET_ID
         files.set_owner(path, uid, gid, kept)
         return f"the mode of {path} stays: somebody has set another since"
     if (owner, mode) != ("before", was["mode"]):
@@ -139,7 +142,10 @@ class WriteFileKind(Kind[WriteFile]):
         return True
 
     def stage(self, action: WriteFile, view: View, undo: Undo) -> str:
-        return undo["path"] if self._stage(undo["path"], action, view, sync=False) else ""
+        path: str = undo["path"]
+        if not self._stage(path, action, view, sync=False):
+            return ""
+        return path
 
     def perform_staged(self, action: WriteFile, undo: Undo) -> None:
         path = undo["path"]

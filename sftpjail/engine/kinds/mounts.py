@@ -28,7 +28,8 @@ class MountKind(Kind[Mount]):
         options = None
         if point:
             options = [option for option in point.options if option != "idmapped"]
-            options += [action.former] if point.is_mapped and action.former else []
+            if point.is_mapped and action.former:
+                options.append(action.former)
         undo: Undo = {"op": "mount", "path": action.target, "options": options}
         # They show an undo whether somebody has mounted something else there since.
         undo |= {"source": action.source, "shown": mounts.identity(action.source)}
@@ -53,7 +54,9 @@ class MountKind(Kind[Mount]):
         # It shows its former disk, or owners that it cannot lose while it is mounted.
         said = mounts.unmount_busy(action.target)
         mounts.mount(action.source, action.target, action.options)
-        what = "has other owners" if same else "shows another disk"
+        what = "shows another disk"
+        if same:
+            what = "has other owners"
         return said and f"{action.target} {what} now: {said}"
 
     def revert(self, undo: Undo) -> str:
@@ -80,7 +83,9 @@ class MountKind(Kind[Mount]):
             assert isinstance(action, Mount)
             point = point_at(points, action.target)
             if point is None or not action.flags_hold(point):
-                what = f"came up as {','.join(point.options)}" if point else "did not come up"
+                what = "did not come up"
+                if point:
+                    what = f"came up as {','.join(point.options)}"
                 what = f"the mount of {action.source} on {action.target} {what}"
                 with blaming(step):
                     raise SftpJailError(what, look_at(f"findmnt {quote(action.target)}"))
@@ -120,7 +125,9 @@ def _revert_owners(undo: Undo, point: MountPoint | None) -> str:
     if point is not None and not was_mapped and not point.is_mapped:
         mounts.remount(path, options)
         return ""
-    said = mounts.unmount_busy(path) if point is not None else ""
+    said = ""
+    if point is not None:
+        said = mounts.unmount_busy(path)
     mounts.mount(undo["source"], path, options)
     return said
 

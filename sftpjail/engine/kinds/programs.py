@@ -59,7 +59,9 @@ class EndProcessesKind(Kind[EndProcesses]):
                 f"a process of {action.name} made {back[0]} again before it was ended",
                 f"sftpjail adopt --close {quote(action.name)}",
             )
-        return f"ended {ended} process{'es' * (ended != 1)} of {action.name}" if ended else ""
+        if not ended:
+            return ""
+        return f"ended {ended} process{'es' * (ended != 1)} of {action.name}"
 
 
 @kind(Check)
@@ -107,7 +109,9 @@ def judge(action: Check, answer: programs.Answer) -> None:
             action.fix,
         )
     if missing:
-        words = f" but: {answer.words}" if answer.err.strip() else ""
+        words = ""
+        if answer.err.strip():
+            words = f" but: {answer.words}"
         raise SftpJailError(
             f"{action.why}: {command} does not say {'; '.join(missing)}{words}", action.fix
         )

@@ -28,14 +28,18 @@ class Change:
 
     def describe(self) -> dict[str, Any]:
         """Return the change for --json, without password hashes."""
-        before = None if self.before is None else shown_values(self.before, self.password[0])
+        before = None
+        if self.before is not None:
+            before = shown_values(self.before, self.password[0])
         after = shown_values(self.after, self.password[1])
         return {"user": self.name, "change": self.kind, "before": before, "after": after}
 
 
 def password_word(password: str) -> str:
     """Return what is shown of a password hash; "" means no password."""
-    return "(set)" if password else "none"
+    if password:
+        return "(set)"
+    return "none"
 
 
 def creation(entry: Entry, password: str) -> Change:
@@ -74,7 +78,12 @@ def differences(before: Entry, after: Entry) -> Iterator[str]:
         if old != new:
             yield f"retention of {shown(directory)} {old} -> {new}"
     if after.disabled and (before.reason, before.until) != (after.reason, after.until):
-        until = f", until {after.until}" if after.until else ""
+        until = ""
+        if after.until:
+            until = f", until {after.until}"
         yield f"disabled: {shown(after.reason)}{until}"
     elif before.disabled != after.disabled:
-        yield "enabled" if before.disabled else "disabled"
+        if before.disabled:
+            yield "enabled"
+        else:
+            yield "disabled"

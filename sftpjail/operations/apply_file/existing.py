@@ -69,7 +69,9 @@ class ExistingAccount:
         self._change_storage(remounted=bool(of_mounts))
         self._change_access()
         said = tuple(f"~ {name}: {line}" for line in lines)
-        kind = "changed" if lines else "unchanged"
+        kind = "unchanged"
+        if lines:
+            kind = "changed"
         return Change(name, kind, before, after, said, password), self._draft
 
     def _refuse_other(self) -> None:
@@ -101,7 +103,9 @@ class ExistingAccount:
             after = replace(after, disabled=False)
         if not after.disabled:
             return replace(after, reason="", until="")
-        return after if after.reason else replace(after, reason=before.reason)
+        if after.reason:
+            return after
+        return replace(after, reason=before.reason)
 
     def _change_mounts(self) -> list[str]:
         """Plan the jail with its mounts, and return the changes of mounts in words."""
@@ -140,7 +144,9 @@ class ExistingAccount:
         entry, before, account = self._entry, self._before, self._account
         if entry.quota is not None and entry.quota != before.quota:
             own = entry.quota_bytes
-            profile = account.profile.quota if account.profile else 0
+            profile = 0
+            if account.profile:
+                profile = account.profile.quota
             quota.enforced(account, profile if own is None else own, self._host)
             self._draft.storage.append(OnUserQuota(account, own))
         if entry.retention is not None and entry.retention != before.retention:

@@ -43,5 +43,7 @@ def key_changes(
 
 
 def _in_words(key: Key) -> str:
-    options = f" ({','.join(key.options)})" if key.options else ""
+    options = ""
+    if key.options:
+        options = f" ({','.join(key.options)})"
     return f"{key.fingerprint} {shown(key.comment) if key.comment else ''}".rstrip() + options

@@ -86,7 +86,9 @@ class NewAccounts:
                 f"{keyfile(entry.name)} is there already, and what it has lets {entry.name} in: "
                 f"a file of accounts with a field keys says which keys {entry.name} has"
             )
-        password = "" if entry.password is None else password_word(entry.password)
+        password = ""
+        if entry.password is not None:
+            password = password_word(entry.password)
         return creation(after, password), draft
 
     def _profile(self, entry: Entry) -> Profile:
@@ -128,7 +130,10 @@ class NewAccounts:
 
     def _account(self, entry: Entry, profile: Profile) -> Account:
         """Return the account with the uid of FILE, or else a free one."""
-        uid = self._numbers.take() if entry.uid is None else entry.uid
+        if entry.uid is None:
+            uid = self._numbers.take()
+        else:
+            uid = entry.uid
         taken = self._numbers.taken_by(uid)
         if taken:
             raise SftpJailError(f"uid {uid} is not free: {taken}")
@@ -157,7 +162,9 @@ class NewAccounts:
             raise SftpJailError(wrong)
 
     def _made(self, account: Account, entry: Entry, profile: Profile) -> NewAccount:
-        expire = days_of(entry.expires) if entry.expires else ""
+        expire = ""
+        if entry.expires:
+            expire = days_of(entry.expires)
         return NewAccount(
             account.name,
             account.uid,
@@ -183,7 +190,9 @@ class NewAccounts:
                     continue
                 paths = bind.target, own.target
                 target, place = (shown(path.removeprefix(account.jail)) for path in paths)
-                what = "its home" if own.role == "home" else "something of its own"
+                what = "something of its own"
+                if own.role == "home":
+                    what = "its home"
                 words = f"nothing can be mounted at {target}: the jail has {what} at {place}"
                 raise SftpJailError(f"mounts: {words}", advice="give another target")
 

@@ -183,12 +183,18 @@ class Stages:
         Raises:
             SftpJailError: sshd would jail one by another profile than FILE requires.
         """
-        found = jailed(later.config, later.host) if self._draft.new else {}
+        found = {}
+        if self._draft.new:
+            found = jailed(later.config, later.host)
         for new in self._draft.new:
             name = new.made.name
-            profile = found[name].profile if name in found else None
+            profile = None
+            if name in found:
+                profile = found[name].profile
             if profile is None or profile.name != new.profile.name:
-                where = f"profile {profile.name} jails it" if profile else "no profile jails it"
+                where = "no profile jails it"
+                if profile:
+                    where = f"profile {profile.name} jails it"
                 raise SftpJailError(f"{name} was to be in {new.profile.name}, but {where}")
         return [(found[new.made.name], new) for new in self._draft.new]
 

@@ -83,7 +83,9 @@ def _disks(bases: Iterable[str], host: Host) -> list[Action]:
 
 
 def _no_disks(host: Host) -> list[Action]:
-    return [Remove(DISKS, ours=True)] if host.lstat(DISKS) else []
+    if not host.lstat(DISKS):
+        return []
+    return [Remove(DISKS, ours=True)]
 
 
 def _refuse_in_home(base: str, host: Host) -> None:
@@ -134,7 +136,9 @@ def _reopened(account: Account, host: Host) -> list[Action]:
     """Return the actions that restore the mode of a jail that an earlier version closed by it."""
     path = host.realpath(account.jail)
     owner = host.origin(account.name).owners.get(path)
-    return [SetOwner(path, *owner)] if owner else []
+    if not owner:
+        return []
+    return [SetOwner(path, *owner)]
 
 
 @hookimpl
@@ -194,10 +198,14 @@ def _files(account: Account, host: Host) -> list[Action]:
     found = host.lstat(account.files)
     if found is None:
         _refuse_to_hide(account, host)
-        make = MakeSubvolume if _has_quota(account, host) else MakeDir
+        make = MakeDir
+        if _has_quota(account, host):
+            make = MakeSubvolume
         return [make(account.files, 0o700, account.uid, account.gid)]
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid:
-        apply = ["sftpjail apply"] if _is_member(account, host) else []
+        apply = []
+        if _is_member(account, host):
+            apply = ["sftpjail apply"]
         raise SftpJailError(
             f"{account.files} is already there and is not a directory of {account.name}: "
             f"it belongs to uid {found.st_uid}, perhaps to an earlier account of that name",

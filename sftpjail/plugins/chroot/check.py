@@ -135,7 +135,9 @@ def _left_at_home(account: Account, host: Host) -> list[Problem]:
     ]
     if not names:
         return []
-    more = " and more" if len(names) > 1 else ""
+    more = ""
+    if len(names) > 1:
+        more = " and more"
     what = (
         f"{shown(names[0])}{more} in {home}, where {account.name} was at home, is not in its jail"
     )
@@ -191,7 +193,9 @@ def _not_permitted(
         # It may be somebody else's. setfacl(1) takes a name of digits for a uid.
         give = f"setfacl -m u:{writer.uid}:rwx {{}}"
         return Problem(what, why, fixes.on_or_why(path, host, give))
-    whose = _whose(account, path, host) if writer is account else ""
+    whose = ""
+    if writer is account:
+        whose = _whose(account, path, host)
     if whose:
         what = f"{account.name} cannot write in {start}: it is {whose}'s"
         choice = Choice(f"to give {account.name} a home of its own", new_home(account, host))
@@ -207,7 +211,9 @@ def _not_permitted(
 def _whose(account: Account, home: str, host: Host) -> str:
     """Return the person besides an account whose home, or whose directory, a home is, or ""."""
     owner = host.owner_name(home)
-    others = [owner] if owner else []
+    others = []
+    if owner:
+        others = [owner]
     others += host.people.accounts_with_home_around(host.realpath(account.home))[1]
     people = (host.accounts[name] for name in others if name != account.name)
     return next(
@@ -243,7 +249,9 @@ def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
     ]
     start = start_of(account, host, config)
     able = host.may(*acting(account, account.jail + start.rstrip("/"), host), "w")
-    note = "it can write there" if able else "it cannot write there"
+    note = "it cannot write there"
+    if able:
+        note = "it can write there"
     return [*facts, Fact("session", "starts in", start, note)]
 
 

@@ -81,7 +81,9 @@ def on_teardown(host: Host, config: Config) -> list[Action]:
         keyfile(name) for name in jailed(config, host) if keyfile(name) in host.origin(name).made
     )
     ours = (path for path in host.origin("").made if inside(path, KEYS_DIR))
-    names = host.listdir(SEEN) if host.is_dir(SEEN) else []
+    names = []
+    if host.is_dir(SEEN):
+        names = host.listdir(SEEN)
     seen = [f"{SEEN}/{name}" for name in names if not name.startswith(".")]
     return [
         *(Remove(path, ours=True) for path in (*closed, *seen)),
@@ -129,7 +131,9 @@ def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
 def on_key_add(account: Account, key: Key, host: Host) -> list[Action]:
     refuse_unmounted(KEYS_DIR, host)  # below the mount point the key would soon be out of sight
     add = SetLines(keyfile(account.name), key.line, (key.line,), Style.LINE, own=True)
-    return [add] if host.is_dir(KEYS_DIR) else [MakeDir(KEYS_DIR), add]
+    if host.is_dir(KEYS_DIR):
+        return [add]
+    return [MakeDir(KEYS_DIR), add]
 
 
 @hookimpl
@@ -172,4 +176,6 @@ def on_user_remove(account: Account, deleted: bool, host: Host, config: Config) 
         and host.lstat(before) is None  # if the user has made a new one since, both stay
     ]
     # A file that existed before us stays, though sshd no longer reads it.
-    return back if config.scope == "everyone" else [Remove(path), *back]
+    if config.scope == "everyone":
+        return back
+    return [Remove(path), *back]

@@ -192,7 +192,9 @@ def _accepting(
     now = found.get("pubkeyacceptedalgorithms")
     command = set_option(account.profile, f"PubkeyAcceptedAlgorithms {now},{types}", host)
     label = f"to have profile {account.profile.name} accept {types} all the same"
-    return () if isinstance(command, Advice) else (Choice(label, command),)
+    if isinstance(command, Advice):
+        return ()
+    return (Choice(label, command),)
 
 
 def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> list[Problem]:
@@ -205,7 +207,9 @@ def _elsewhere(account: Account, host: Host, entries: Sequence[Entry] = ()) -> l
 
 def _algorithms(key: Key) -> tuple[str, ...]:
     """Return a key's signature algorithms, as in PubkeyAcceptedAlgorithms (sshd_config(5))."""
-    return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if key.type == "ssh-rsa" else (key.type,)
+    if key.type == "ssh-rsa":
+        return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
+    return (key.type,)
 
 
 def _nobodys(host: Host) -> list[Problem]:
@@ -278,13 +282,17 @@ def _file_facts(account: Account, pattern: str, host: Host) -> list[Fact]:
     path = posixpath.join(account.home, account.expand(pattern))
     there = host.stat(path)
     if pattern == "none" or there is None or not stat.S_ISREG(there.st_mode):
-        note = "is not there" if there is None else "is not a file"
+        note = "is not a file"
+        if there is None:
+            note = "is not there"
         return [Fact("keys", "file", path, note, bool(there))]
     wrong, entries = unreadable(path, account, host), []
     if path == keyfile(account.name):
         wrong = loose_mode(path, account, host) or wrong
         entries = _entries(account, host)
-    note = "sshd would not use it" if wrong else "good"
+    note = "good"
+    if wrong:
+        note = "sshd would not use it"
     return [Fact("keys", "file", path, note, bool(wrong)), *_listed(entries)]
 
 

@@ -36,7 +36,9 @@ def loose_mode(path: str, account: Account, host: Host) -> Problem | None:
 
 def _mode(path: str, host: Host) -> str:
     found = host.stat(path)
-    return f"{stat.S_IMODE(found.st_mode):04o}" if found else "?"
+    if not found:
+        return "?"
+    return f"{stat.S_IMODE(found.st_mode):04o}"
 
 
 def unreadable(path: str, account: Account, host: Host) -> Problem | None:

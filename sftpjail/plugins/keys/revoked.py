@@ -21,7 +21,9 @@ _MOST = 20  # lines that a command comments out
 def list_of(found: Settings) -> str:
     """Return the path of the list that sshd reads, or ""."""
     path = found.get("revokedkeys")
-    return "" if path == "none" else path
+    if path == "none":
+        return ""
+    return path
 
 
 def is_revoked(key: Key, path: str, host: Host) -> bool:
@@ -63,7 +65,9 @@ def flaw(keys: list[Key], found: Settings, host: Host) -> Problem | None:
 
 
 def _data(path: str, host: Host) -> bytes:
-    return b"" if host.is_dir(path) else host.read(path) or b""
+    if host.is_dir(path):
+        return b""
+    return host.read(path) or b""
 
 
 def _asked(key: Key, path: str, host: Host) -> str:

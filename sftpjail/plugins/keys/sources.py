@@ -70,7 +70,9 @@ def _unsafe(path: str, host: Host) -> str:
     if not found.st_mode & 0o111:
         return f"{path} is not executable"
     loose = host.files.loose_parent(path)
-    return f"{path} lies in {loose}, which {host.flaw(loose)}" if loose else ""
+    if not loose:
+        return ""
+    return f"{path} lies in {loose}, which {host.flaw(loose)}"
 
 
 def principals_file(account: Account, found: Settings) -> str:
@@ -134,4 +136,6 @@ def _fix_of(said: CommandKeys, host: Host) -> str:
         "is not executable": ("chmod 755 {}",),
         "can be changed by others than root": ("chown root:root {}", "chmod go-w {}"),
     }.get(said.problem.removeprefix(f"{path} "), ())
-    return fixes.on(path, host, *commands) if commands else ""
+    if not commands:
+        return ""
+    return fixes.on(path, host, *commands)

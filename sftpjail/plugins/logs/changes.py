@@ -59,7 +59,9 @@ def socket_of(host: Host, config: Config) -> str:
     """Return the socket that is mounted in jails, or ""."""
     if backend(host, config) == "none":
         return ""
-    return JOURNAL if host.systemd else f"{SHARED}/log"
+    if host.systemd:
+        return JOURNAL
+    return f"{SHARED}/log"
 
 
 def rsyslog_rule(host: Host, config: Config) -> str:
@@ -69,7 +71,9 @@ def rsyslog_rule(host: Host, config: Config) -> str:
     mmjsonparse store values there too, so ours are copied before other rules see the message. The
     uid precedes everything that a process can send; if it is unknown, `uid=` is empty.
     """
-    own = "" if host.systemd else _RSYSLOG_SOCKET
+    own = ""
+    if not host.systemd:
+        own = _RSYSLOG_SOCKET
     return (
         "# Made by `sftpjail setup`; changes here are lost.\n"
         'template(name="sftpjail" type="string" string="%timegenerated:::date-rfc3339% %hostname%'
@@ -91,7 +95,9 @@ def syslog_ng_rule(host: Host, config: Config) -> str:
     socket have the sender's `.unix.uid`, those from the journal `.journald._UID`. Newlines in a
     message are replaced, since a sender could forge lines with them.
     """
-    own = "" if host.systemd else _SYSLOG_NG_SOCKET
+    own = ""
+    if not host.systemd:
+        own = _SYSLOG_NG_SOCKET
     return (
         "# Made by `sftpjail setup`; changes here are lost.\n"
         f'{own}filter f_sftpjail {{ program("^internal-sftp$" type("pcre")); }};\n'

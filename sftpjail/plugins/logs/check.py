@@ -87,10 +87,14 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
     if name == "none":
         return []
     if account is None:
-        daemon = _daemon(name, host, config) if name in RULES else []
+        daemon = []
+        if name in RULES:
+            daemon = _daemon(name, host, config)
         return [*daemon, *_dropped(name, host, config)]
     filled = account.profile is None or account.profile.is_filled
-    return _of_account(account, name, host, config) if filled else []
+    if not filled:
+        return []
+    return _of_account(account, name, host, config)
 
 
 def _of_account(account: Account, name: str, host: Host, config: Config) -> list[Problem]:
@@ -100,11 +104,16 @@ def _of_account(account: Account, name: str, host: Host, config: Config) -> list
         return []
     why = "nothing the account does is logged"
     if host.listens(source):
-        point = path if host.mount_at(path) else posixpath.dirname(path)
+        if host.mount_at(path):
+            point = path
+        else:
+            point = posixpath.dirname(path)
         fix = "sftpjail apply"
         if host.mount_at(point):
             fix = fixes.on(point, host, "umount {}", "sftpjail apply")
-        lost = "is a socket that nobody reads any more" if host.lstat(path) else "is not there"
+        lost = "is not there"
+        if host.lstat(path):
+            lost = "is a socket that nobody reads any more"
         return [Problem(f"{path} {lost}", why, fix)]
     if name not in RULES:
         fix = "systemctl restart systemd-journald.socket"
@@ -129,7 +138,9 @@ def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
     if account.profile is None or name == "none":
         return [Fact("log", "backend", name)]
     read = host.listens(_seen(account, host))
-    note = f"{name} reads from it" if read else "nobody reads from it"
+    note = "nobody reads from it"
+    if read:
+        note = f"{name} reads from it"
     level = f"level {config.logs.level}, facility {config.logs.facility}"
     facts = [
         Fact("log", "backend", name, level),

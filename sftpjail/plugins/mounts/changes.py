@@ -95,7 +95,9 @@ def on_user_create(account: Account, host: Host) -> list[Action]:
 
 @hookimpl
 def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
-    return [] if deleted and account.exists else session.end(account.name, host)
+    if deleted and account.exists:
+        return []
+    return session.end(account.name, host)
 
 
 @hookimpl
@@ -107,7 +109,9 @@ def on_mount(account: Account, bind: Bind, host: Host, config: Config) -> list[A
     place = place_of(account, bind, host)
     judge_place(account, bind, place, host)
     by_session = account.profile is not None and account.profile.mounts == "session"
-    over = "" if by_session else hidden_from_above(account, bind, host)
+    over = ""
+    if not by_session:
+        over = hidden_from_above(account, bind, host)
     if over:
         what = f"{bind.target} is hidden: something is mounted over {over}"
         raise SftpJailError(what, advice=fixes.by_hand(over))
@@ -143,7 +147,9 @@ def _options(account: Account, bind: Bind, loose: bool) -> tuple[str, ...]:
     if bind.read_only:
         usual.insert(0, "ro")
     options = mapped_to(account, _as_mounted(bind.options or usual))
-    return (*options, LOOSE) if loose else options
+    if loose:
+        return (*options, LOOSE)
+    return options
 
 
 def _as_mounted(options: Iterable[str]) -> tuple[str, ...]:
@@ -175,7 +181,9 @@ def _without_other_names(account: Account, bind: Bind, host: Host) -> list[Actio
 def _set_line(account: Account, bind: Bind, *lines: str) -> SetLines:
     """Return the action that sets a bind's line, or removes it, where it is kept."""
     own = bind.kept == "session"
-    path = table(account.name) if own else FSTAB
+    path = FSTAB
+    if own:
+        path = table(account.name)
     return SetLines(path, fstab.tag(account, bind), lines, Style.FSTAB, own=own)
 
 
@@ -266,14 +274,18 @@ def _mount_point(account: Account, bind: Bind, place: str, host: Host) -> list[A
     source = host.stat(bind.source)
     is_file = source is not None and not stat.S_ISDIR(source.st_mode)
     missing = []
-    path = posixpath.dirname(place) if is_file else place
+    path = place
+    if is_file:
+        path = posixpath.dirname(place)
     while path not in ("/", account.jail) and host.stat(path) is None:
         missing.append(path)
         path = posixpath.dirname(path)
     actions: list[Action] = [MakeDir(directory) for directory in reversed(missing)]
     found = host.lstat(place)
     if found is None:
-        return [*actions, WriteFile(place, "")] if is_file else actions
+        if is_file:
+            return [*actions, WriteFile(place, "")]
+        return actions
     is_bare = place == bind.target and host.mount_at(place) is None
     if is_bare and stat.S_ISDIR(found.st_mode) and host.flaw(place):
         known = any(other.target == bind.target for other in host.binds(account.name))

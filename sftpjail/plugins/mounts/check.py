@@ -188,7 +188,9 @@ def _absent(account: Account, host: Host) -> Problem | None:
     places = [account.jail, account.home, keyfile(account.name), *sources]
     errors = (unmounted(place, host) for place in places)
     error = next(filter(None, errors), None)
-    return replace(Problem.of(error), hides=True) if error else None
+    if not error:
+        return None
+    return replace(Problem.of(error), hides=True)
 
 
 def _broken_fstab(host: Host) -> list[Problem]:
@@ -252,7 +254,9 @@ def _windows(host: Host, config: Config) -> list[Problem]:
         if account is None or not host.is_dir(target):
             continue
         ours = any(host.mount_at(bind.target) is point for bind in host.binds(account.name))
-        reason = "" if ours else _host_in(point, host, config)
+        reason = ""
+        if not ours:
+            reason = _host_in(point, host, config)
         if reason:
             what = f"{target} is mounted in the jail of {account.name}, and {reason}"
             fix = fixes.on_or_why(target, host, "umount {}")
@@ -266,7 +270,9 @@ def _jail_around(
     """Return the account whose jail contains a mount point, or None."""
     names = []
     for profile in config.profiles:
-        base = host.realpath(profile.base) if profile.base else ""
+        base = ""
+        if profile.base:
+            base = host.realpath(profile.base)
         if base and inside(target, base) and target != base:
             names.append(target.removeprefix(f"{base}/").partition("/")[0])
         elif profile.in_home:
@@ -293,7 +299,9 @@ def _host_in(point: MountPoint, host: Host, config: Config) -> str:
         for secret in secrets:
             if inside(host.realpath(secret), source):
                 shown = f"it shows {source}"
-                return shown if secret == source else f"{shown}, which holds {secret}"
+                if secret == source:
+                    return shown
+                return f"{shown}, which holds {secret}"
     return ""
 
 
@@ -318,7 +326,9 @@ def _whose(bind: Bind, host: Host) -> str:
         rest = others(bind, host)
     else:
         return ""
-    return f"{words}; {rest}" if rest else words
+    if rest:
+        return f"{words}; {rest}"
+    return words
 
 
 def list_facts(account: Account, host: Host) -> list[Fact]:
@@ -330,7 +340,9 @@ def list_facts(account: Account, host: Host) -> list[Fact]:
     for bind in binds:
         name = bind.target.removeprefix(account.jail)
         facts.append(Fact("mounts", name, bind.source, *_state(account, bind, host)))
-    return facts if binds else [*facts, Fact("mounts", "none", "")]
+    if binds:
+        return facts
+    return [*facts, Fact("mounts", "none", "")]
 
 
 def _state(account: Account, bind: Bind, host: Host) -> tuple[str, bool]:
@@ -346,7 +358,9 @@ def _state(account: Account, bind: Bind, host: Host) -> tuple[str, bool]:
     if gone:
         return f"{bind.source} is not there", True
     if bind.kept == "session":
-        mode = "ro" if bind.read_only else "rw"
+        mode = "rw"
+        if bind.read_only:
+            mode = "ro"
         flags = [mode, *(flag for flag in FLAGS[1:] if flag in bind.options)]
         note = f"{','.join(flags)}, for each session"
     else:

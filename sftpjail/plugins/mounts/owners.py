@@ -120,7 +120,9 @@ def _judge_source(bind: Bind, owner: Ids, host: Host) -> None:
     if bind.read_only:
         return
     if (found.st_uid, found.st_gid) != owner:
-        instead = "" if bind.role == "home" else ", or --read-only"
+        instead = ""
+        if bind.role != "home":
+            instead = ", or --read-only"
         words = f"nobody could write in {bind.source}: it is owned by {found.st_uid}:{found.st_gid}"
         give = fixes.on(bind.source, host, f"chown {owner.uid}:{owner.gid} {{}}")
         raise SftpJailError(
@@ -154,14 +156,16 @@ def _judge_host(begin: str, bind: Bind, by_session: bool, host: Host) -> None:
             f"{begin}: {bind.source}: {reason}",
             advice="tmpfs, ext4, xfs and btrfs can on Linux 5.15 and later; overlayfs cannot",
         )
-    program = installed_program(host) if by_session else ""
-    if program and "X-mount.idmap" not in program:
-        raise SftpJailError(f"{begin}: {SCRIPT} is of an earlier version", "sftpjail setup")
     if by_session:
+        program = installed_program(host)
+        if program and "X-mount.idmap" not in program:
+            raise SftpJailError(f"{begin}: {SCRIPT} is of an earlier version", "sftpjail setup")
         return
     version = host.programs.util_linux
     if version < MOUNT_SINCE:
-        now = ".".join(map(str, version)) if any(version) else "of another kind"
+        now = "of another kind"
+        if any(version):
+            now = ".".join(map(str, version))
         raise SftpJailError(
             f"{begin}: mount(8) is {now} here and knows maps of owners from util-linux 2.39 on: "
             "after a boot fstab would show the files as they are",

@@ -33,7 +33,9 @@ def place_of(account: Account, bind: Bind, host: Host) -> str:
     Below another bind in the jail, the mount point is in the source of that bind.
     """
     outer = _outer(account, bind, host)
-    return outer.source + bind.target.removeprefix(outer.target) if outer else bind.target
+    if outer:
+        return outer.source + bind.target.removeprefix(outer.target)
+    return bind.target
 
 
 def judge_target(account: Account, bind: Bind, host: Host) -> None:
@@ -124,7 +126,9 @@ def judge_place(account: Account, bind: Bind, place: str, host: Host) -> None:
             "and root would mount wherever it leads",
             fix,
         )
-    outer = _outer(account, bind, host) if place != bind.target else None
+    outer = None
+    if place != bind.target:
+        outer = _outer(account, bind, host)
     ways = {bind.target: account.jail, place: outer.source if outer else account.jail}
     for path, root in ways.items():
         if host.realpath(path) != host.realpath(root) + path.removeprefix(root):
@@ -161,8 +165,13 @@ def judge_source(account: Account, bind: Bind, host: Host, config: Config) -> bo
     real = host.realpath(bind.source)
     allowed = real in config.allow_sources
     # If the path leads through a link, what matters first is who could have made the link.
-    swapped = host.files.loose_parent(bind.source) if real != bind.source else ""
-    reason = "" if allowed or swapped else source_problem(account, real, bind.role, host, config)
+    swapped = ""
+    if real != bind.source:
+        swapped = host.files.loose_parent(bind.source)
+    if allowed or swapped:
+        reason = ""
+    else:
+        reason = source_problem(account, real, bind.role, host, config)
     if reason and bind.role == "home":
         raise _not_its_home(account, reason, host, config)
     if reason:
@@ -200,8 +209,12 @@ def hidden_from_above(account: Account, bind: Bind, host: Host) -> str:
     It is not the jail's, and others may need it: a disk that came late, say.
     """
     point = host.mount_at(bind.target)
-    over = point.hidden_by if point else ""
-    return over if over and not inside(over, host.realpath(account.jail)) else ""
+    over = ""
+    if point:
+        over = point.hidden_by
+    if over and not inside(over, host.realpath(account.jail)):
+        return over
+    return ""
 
 
 def _refuse_missing(account: Account, bind: Bind, host: Host) -> None:
@@ -239,7 +252,9 @@ def _not_its_home(account: Account, reason: str, host: Host, config: Config) -> 
     words = refusal(account, host, config) or f"will not show {account.home} in a jail: {reason}"
     home = host.realpath(account.home)
     homes = (bind.source for bind in host.binds(account.name) if bind.role == "home")
-    error = Unsafe if any(host.realpath(source) == home for source in homes) else SftpJailError
+    error = SftpJailError
+    if any(host.realpath(source) == home for source in homes):
+        error = Unsafe
     return error(words, new_home(account, host))
 
 

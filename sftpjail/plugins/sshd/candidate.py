@@ -181,8 +181,12 @@ def _member(profile: Profile, host: Host, match_user: bool) -> tuple[str, dict[s
     if match_user:
         return profile.match_user[0], {}
     group = host.group(profile.group)
-    gid = group.gid if group else 2000000001
-    lines = "" if group else f"{profile.group}:x:{gid}:\n"
+    gid = 2000000001
+    if group:
+        gid = group.gid
+    lines = ""
+    if not group:
+        lines = f"{profile.group}:x:{gid}:\n"
     passwd = f"{PROBE}:x:2000000001:{gid}::/nonexistent:/usr/sbin/nologin\n"
     files = {"/etc/passwd": passwd, "/etc/group": lines}
     return PROBE, {
@@ -191,7 +195,9 @@ def _member(profile: Profile, host: Host, match_user: bool) -> tuple[str, dict[s
 
 
 def _ended(text: str) -> str:
-    return text if not text or text.endswith("\n") else text + "\n"
+    if not text or text.endswith("\n"):
+        return text
+    return text + "\n"
 
 
 def opens(line: str, said: str) -> bool:
@@ -210,7 +216,9 @@ def opens(line: str, said: str) -> bool:
 def where_from(connection: str) -> str:
     from ...openssh.connections import peculiar  # late: useradd waits
 
-    return f" for connections with {peculiar(connection)}" if peculiar(connection) else ""
+    if not peculiar(connection):
+        return ""
+    return f" for connections with {peculiar(connection)}"
 
 
 @dataclass(frozen=True)

@@ -279,7 +279,9 @@ def _refuse_open(account: Account, joins: bool, ready: bool, host: Host, config:
     asked = partial(_not_in_force, account, joins, ready, host, config)
     lines = _about(account, profile, host)
     newer = ready and not host.files.once(_nothing_newer, partial(_nothing_newer, host))
-    error = host.files.once((_refuse_open, profile.name, lines), asked) if lines or newer else None
+    error = None
+    if lines or newer:
+        error = host.files.once((_refuse_open, profile.name, lines), asked)
     if isinstance(error, NotJailed):  # else all hear the same of an sshd that does not answer
         error = asked()
     if error:

@@ -94,7 +94,9 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
         problems.append(Problem("sshd has no line Subsystem sftp", why, SETUP))
     problems += writers.find_problems(host)
     problems += running_problems(host, config)
-    jails = list(jailed(config, host).values()) if host.thorough else []
+    jails = []
+    if host.thorough:
+        jails = list(jailed(config, host).values())
     return problems + confined.host_problems(jails, host)
 
 
@@ -112,20 +114,23 @@ def _lacking(lack: Lack, host: Host, config: Config) -> Problem:
 
 def _short_of(profile: Profile, host: Host, config: Config) -> str:
     """Return why a profile's jails are safe, but not as they should be."""
-    return (
-        "the jail holds, but not all of its settings"
-        if is_written(profile, host, config)
-        else PENDING
-    )
+    if is_written(profile, host, config):
+        return "the jail holds, but not all of its settings"
+    return PENDING
 
 
 def _blame(lack: Lack, host: Host) -> str:
     """Return the command that restores a profile's setting."""
-    group = host.group_members(lack.profile.group) if lack.profile.group else ()
+    if lack.profile.group:
+        group = host.group_members(lack.profile.group)
+    else:
+        group = ()
     names = [name for name in (*lack.profile.match_user, *(group or ())) if is_valid(name)]
     if peculiar(lack.connection):
         names.append(PROBE)  # a Match line about connections applies to everybody
-    found = effective(host, names[0], lack.connection) if names else None
+    found = None
+    if names:
+        found = effective(host, names[0], lack.connection)
     keyword = lack.line.partition(" ")[0]
     if found and in_foreign_match(keyword, found, host):
         member = Account(names[0], -1, -1, home="/nonexistent", profile=lack.profile)
@@ -142,12 +147,17 @@ def list_facts(account: Account, host: Host, config: Config) -> list[Fact]:
         lines = settings(account.profile, config, host)
         wanted = dict(line.split(" ", 1) for line in lines)
     block = found.origins.get("chrootdirectory")
-    winner = match_line(block, host) if block else ""
+    winner = ""
+    if block:
+        winner = match_line(block, host)
     heading = winner or "no Match block with a chroot"
     facts = [Fact("sshd", heading, "", _short(found.where("chrootdirectory")), not winner)]
     for keyword, value in wanted.items():
         now, where = found.get(keyword) or "unset", _short(found.where(keyword))
-        note = where if now == value else f"{where}, wanted {value}"
+        if now == value:
+            note = where
+        else:
+            note = f"{where}, wanted {value}"
         facts.append(Fact("sshd", keyword, now, note, now != value, 1))
     for keyword in _ASKED:
         where = _short(found.where(keyword))

@@ -108,4 +108,6 @@ def _place(account: Account) -> str:
 
 
 def _common(paths: list[str], account: Account) -> str:
-    return _place(account) if account.jail in paths else commonpath(paths)
+    if account.jail in paths:
+        return _place(account)
+    return commonpath(paths)

@@ -42,11 +42,9 @@ def differing(
             what = (
                 f"sshd does not jail {account.name} as profile {account.profile.name} says: {now}"
             )
-            why = (
-                "sshd does not read our Match block"
-                if is_written(account.profile, host, config)
-                else PENDING
-            )
+            why = PENDING
+            if is_written(account.profile, host, config):
+                why = "sshd does not read our Match block"
             if host.openssh < (10, 4) and len(found.get("forcecommand").split()) > WORDS:
                 dropped = " ".join(found.get("forcecommand").split()[WORDS:])
                 why = f"sshd drops everything after the {WORDS}th word of ForceCommand: {dropped}"

@@ -170,9 +170,13 @@ def _script(host: Host) -> str:
         command, main = [*daemon.command], daemon.config
     else:
         found = re.search("(?m)^set -- (.*)$", host.text(SCRIPT))
-        before = shlex.split(found[1]) if found else []
+        before = []
+        if found:
+            before = shlex.split(found[1])
         command = before or [host.which("sshd")]
-        main = command[command.index("-f") + 1] if "-f" in command[:-1] else MAIN
+        main = MAIN
+        if "-f" in command[:-1]:
+            main = command[command.index("-f") + 1]
     return _SCRIPT % {
         "command": shlex.join(command),
         "main": shlex.quote(main),
@@ -186,7 +190,9 @@ def _left(actions: list[Action], host: Host) -> list[Action]:
     Those of the same plugin that reload sshd do not go along: its configuration stays.
     """
     left = [action for action in actions if action.pending(host, "")]
-    return [*left, Notify("systemd", "daemon-reload")] if left else []
+    if not left:
+        return []
+    return [*left, Notify("systemd", "daemon-reload")]
 
 
 def shut(config: Config, host: Host) -> tuple[Profile, ...]:

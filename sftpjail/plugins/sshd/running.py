@@ -30,7 +30,9 @@ def running_problems(host: Host, config: Config) -> list[Problem]:
     """Return what is wrong with the daemons: none runs, one is stale, unknown, or jails nobody."""
     if not _soon(lambda: _listens(host)):
         install = f"install -d -m 755 /run/sshd && {host.which('sshd')}"
-        start = f"systemctl start {unit(host)}" if host.systemd else install
+        start = install
+        if host.systemd:
+            start = f"systemctl start {unit(host)}"
         return [Problem("sshd does not run", "nobody can log in", start)]
     problems = [problem for daemon in _distinct(host) for problem in _stale(daemon, host)]
     for daemon in others(host):
@@ -51,10 +53,15 @@ def _stale(daemon: Daemon, host: Host) -> list[Problem]:
     """Return that a daemon has not read its files, or that nobody knows."""
     try:
         _, known = has_read(daemon, host)
-        left = [] if _soon(lambda: not unread(daemon, host)) else unread(daemon, host)
+        left = []
+        if not _soon(lambda: not unread(daemon, host)):
+            left = unread(daemon, host)
     except SftpJailError:
         return []  # it refuses its configuration, which is said already
-    called = "sshd" if daemon == primary(host) and daemon.is_plain else str(daemon)
+    if daemon == primary(host) and daemon.is_plain:
+        called = "sshd"
+    else:
+        called = str(daemon)
     if not left:
         return []
     again = reload_command(host, daemon)
@@ -81,7 +88,9 @@ def _soon(true: Callable[[], bool]) -> bool:
 def _unjailed(daemon: Daemon, host: Host, config: Config) -> list[Problem]:
     """Return how a daemon beside the primary one fails to jail the members of profiles."""
     found, unknown = _lacks(daemon, host, config)
-    return [unknown] if unknown else [lacking(lack, daemon, host, config) for lack in found]
+    if unknown:
+        return [unknown]
+    return [lacking(lack, daemon, host, config) for lack in found]
 
 
 def _lacks(daemon: Daemon, host: Host, config: Config) -> tuple[list[Lack], Problem | None]:
@@ -108,7 +117,10 @@ def _test(daemon: Daemon) -> str:
 
 def _lets_in_a_member(profile: Profile, daemon: Daemon, host: Host) -> bool:
     """Return whether a daemon's lists let in a member, or would let in one that comes."""
-    members = (host.group_members(profile.group) or ()) if profile.group else ()
+    if profile.group:
+        members = host.group_members(profile.group) or ()
+    else:
+        members = ()
     names = [name for name in (*profile.match_user, *members) if is_valid(name)]
     known = [(name, host.groups_of(name)) for name in names[:20]]
     known = known or [(PROBE, (profile.group,))]
@@ -157,7 +169,9 @@ def _choices(profile: Profile, daemon: Daemon, host: Host, config: Config) -> tu
         edit = fixes.on(daemon.config, host, f"sed -i {quote(f'1i {line}')} {{}}")
         if edit:
             # One that systemd starts for each connection reads its file then.
-            again = f" && {reload_command(host, daemon)}" if daemon.pid else ""
+            again = ""
+            if daemon.pid:
+                again = f" && {reload_command(host, daemon)}"
             found.append(Choice(label, edit + again))
     return tuple(found)
 
@@ -229,6 +243,8 @@ def running_facts(account: Account, host: Host) -> list[Fact]:
         chroot = found.get("chrootdirectory")
         let_in = admits(found, account.name, host.groups_of(account.name))
         jails = chroot not in ("", "none")
-        value = f"ChrootDirectory {chroot}" if let_in else "lets nobody of that name in"
+        value = "lets nobody of that name in"
+        if let_in:
+            value = f"ChrootDirectory {chroot}"
         facts.append(Fact("sshd", str(daemon), value, "", let_in and not jails))
     return facts

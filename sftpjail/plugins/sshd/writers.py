@@ -46,11 +46,15 @@ def _of(daemon: Daemon, host: Host) -> Iterator[Problem]:
             continue
         if real != path:
             what = f"{shown(path)} leads to {shown(real)}, which others than root can change"
-            fix = f"rm {DROPIN} && sftpjail setup" if path == DROPIN else ""
+            fix = ""
+            if path == DROPIN:
+                fix = f"rm {DROPIN} && sftpjail setup"
             advice = f"put a file of root's in the place of {shown(path)}"
             yield Problem(what, _WHY, fix, "" if fix else advice, severity="open")
         else:
-            again = reload_command(host, daemon) if part in paths and not stale else ""
+            again = ""
+            if part in paths and not stale:
+                again = reload_command(host, daemon)
             yield _changeable(part, again, host)
 
 
@@ -83,9 +87,14 @@ def _changeable(path: str, again: str, host: Host) -> Problem:
     if not inside(path, "/etc"):  # somebody works there
         advice = "keep sshd's files where only root can change them, and name them in its options"
         return Problem(what, _WHY, advice=advice, severity="open")
-    commands = ["chown root:root {}"] if found.st_uid != 0 else []
-    commands += ["chmod go-w {}"] if found.st_mode & 0o022 else []
+    commands = []
+    if found.st_uid != 0:
+        commands = ["chown root:root {}"]
+    if found.st_mode & 0o022:
+        commands.append("chmod go-w {}")
     fix = fixes.on(path, host, *commands)
-    fix = f"{fix} && {again}" if fix and again else fix
-    fix = "sftpjail setup" if path == DROPIN else fix
+    if fix and again:
+        fix = f"{fix} && {again}"
+    if path == DROPIN:
+        fix = "sftpjail setup"
     return Problem(what, _WHY, fix, fixes.advice(path, host), severity="open")

@@ -13,7 +13,9 @@ from ...paths import QUOTAS, RETENTION
 
 def _has_quota(name: str, host: Host, account: Account | None = None) -> bool:
     """Return whether an account has a quota, or had one."""
-    profile = account.profile if account else None
+    profile = None
+    if account:
+        profile = account.profile
     return bool(profile and profile.quota) or name in host.tagged(QUOTAS, Style.USER)
 
 

@@ -26,7 +26,9 @@ def on_user_quota(account: Account, size: int | None, host: Host) -> list[Action
     if size is not None:
         kept = quota.store(account.name, size, False, host)
         return [*kept, *quota.enforced(account, size, host)]
-    limit = account.profile.quota if account.profile else 0
+    limit = 0
+    if account.profile:
+        limit = account.profile.quota
     if not limit and not quota.is_listed(account.name, host):
         return []  # what an administrator has set there is not ours
     kept = quota.store(account.name, limit or None, True, host)
@@ -37,7 +39,9 @@ def on_user_remove(account: Account, deleted: bool, host: Host) -> list[Action]:
     if deleted and account.exists:  # userdel may still refuse
         return []
     kept = quota.store(account.name, None, True, host)
-    return kept + quota.enforced(account, 0, host) if account.exists else kept
+    if account.exists:
+        return kept + quota.enforced(account, 0, host)
+    return kept
 
 
 def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
@@ -71,6 +75,9 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     found = quota.use(account, host)
     if found is None:
         return []
-    used = "?" if found.used is None else in_units(found.used)
+    if found.used is None:
+        used = "?"
+    else:
+        used = in_units(found.used)
     note = found.lack or f"{used} used in {quota.storage(account)}; set by its {found.by}"
     return [Fact("account", "quota", in_units(found.size), note, bool(found.lack))]

@@ -52,7 +52,9 @@ def on_user_rename(account: Account, old: str, host: Host) -> list[Action]:
         return []
     # The paths are those of before; on_user_create, which follows, finds them anew.
     kept = tuple(setting(*age) for age in retention.ages(old, host).items())
-    gone = [] if host.account(old) else _lines(old, (), host)
+    gone = []
+    if not host.account(old):
+        gone = _lines(old, (), host)
     return [*_lines(account.name, kept, host), *gone]
 
 
@@ -79,7 +81,9 @@ def on_mount(account: Account, bind: Bind, host: Host) -> list[Action]:
     if bind.role != "mount":
         return []
     known = any(bind.source == other.source for other in host.binds(account.name))
-    name = "" if known else retention.whose(bind.source, host)
+    name = ""
+    if not known:
+        name = retention.whose(bind.source, host)
     if name and name != account.name:
         raise SftpJailError(
             f"will not show {bind.source} to {account.name}: old files there are deleted, "
@@ -138,6 +142,9 @@ def on_explain(account: Account, host: Host) -> list[Fact]:
     for directory, days in sorted(retention.ages(account.name, host).items()):
         reason = retention.refusal(account, directory, host)
         path = retention.place(account, directory, host)
-        note = f"nothing is deleted: {reason}" if reason else f"{path}, by {RETENTION}"
+        if reason:
+            note = f"nothing is deleted: {reason}"
+        else:
+            note = f"{path}, by {RETENTION}"
         facts.append(Fact("retention", directory, f"{days} days", note, bool(reason)))
     return facts
