@@ -22,7 +22,7 @@ from ..model import Account, Fact, Problem
 from ..openssh.match_blocks import DROPIN, ELSEWHERE, MAIN, elsewhere
 from ..openssh.pam_session import LIMITS, SERVICES
 from ..openssh.pam_stack import is_asked
-from ..openssh.settings import effective
+from ..openssh.settings import effective, usual_connection
 from ..paths import ADDRESSES, LIMITED
 from .closing import why_spared
 
@@ -213,7 +213,8 @@ def refused_there(account: Account, host: Host, address: str) -> tuple[list[Fact
     from ..openssh.connections import from_address  # late: useradd waits
 
     try:
-        found = effective(host, account.name, from_address(address))
+        there = from_address(address, usual_connection(host))
+        found = effective(host, account.name, there)
     except SftpJailError:  # a problem of its own, which is reported elsewhere
         return [], []
     if ELSEWHERE not in found.words("denyusers"):

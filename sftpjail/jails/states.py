@@ -26,7 +26,7 @@ from ..openssh.connections import conditions
 from ..openssh.daemons import Daemon, daemons, others, primary
 from ..openssh.match_blocks import DOORS, settings
 from ..openssh.patterns import listed
-from ..openssh.settings import Settings, effective, logging
+from ..openssh.settings import Settings, effective, logging, reached
 from ..openssh.sshd import LOCAL
 from .closing import DAY, admits, date_of, is_disabled, is_out, period, reason
 from .guards import is_namesake
@@ -162,17 +162,23 @@ class States:
     def _logs(self, account: Account, groups: tuple[str, ...], daemon: Daemon | None) -> bool:
         host = self._host
         # Daemons that go by the same files have the same Match lines.
+        asked = None if daemon and daemon.is_plain else daemon
         alike: tuple[object, ...] = (account.name,)
         if account.profile:
-            alike = self._kind(account, groups, None if daemon and daemon.is_plain else daemon)
+            alike = self._kind(account, groups, asked)
         kind = (daemon and daemon.command, *alike)
         if kind not in self._logging:
-            connection = LOCAL
-            if daemon:
-                connection = daemon.local
-            level, facility = logging(host, account.name, connection, daemon)
-            self._logging[kind] = level not in _SILENT and (
-                host.systemd or facility in ("", "AUTH", "AUTHPRIV")
+            usual = LOCAL
+            if asked:
+                usual = asked.local
+            places: tuple[str, ...] = (usual,)
+            told = effective(host, account.name, usual, asked)
+            if told.tells_places_apart:
+                places = reached(daemon or primary(host), told)
+            said = [logging(host, account.name, there, daemon) for there in places]
+            self._logging[kind] = all(
+                level not in _SILENT and (host.systemd or facility in ("", "AUTH", "AUTHPRIV"))
+                for level, facility in said
             )
         return self._logging[kind]
 
@@ -264,16 +270,25 @@ class States:
     def _elsewhere(self, account: Account, groups: tuple[str, ...]) -> str:
         """Return which sshd besides the primary one lets an account in without a chroot, or ""."""
         for daemon in self._beside():
-            found = None
+            every: list[Settings] = []
             with contextlib.suppress(SftpJailError):  # `_unknown_elsewhere` says so
-                found = None
                 if not daemon.unknown:
-                    found = self._ask(account, groups, daemon)
-            if found is None or found.get("chrootdirectory") not in ("", "none"):
-                continue
-            if not any(denials(found, account.name, groups)):
-                return f"{daemon} does not jail it"
+                    every = self._everywhere(account, groups, daemon)
+            for found in every:
+                unjailed = found.get("chrootdirectory") in ("", "none")
+                if unjailed and not any(denials(found, account.name, groups)):
+                    return f"{daemon} does not jail it"
         return ""
+
+    def _everywhere(
+        self, account: Account, groups: tuple[str, ...], daemon: Daemon
+    ) -> list[Settings]:
+        """Return a daemon's settings for an account at each place where it can tell one apart."""
+        found = self._ask(account, groups, daemon)
+        if not found.tells_places_apart:
+            return [found]
+        places = reached(daemon, found)
+        return [self._ask(account, groups, daemon, connection) for connection in places]
 
     def _by_place(self, account: Account, groups: tuple[str, ...], found: Settings) -> str:
         """Return at which address or port the primary sshd does not jail an account, or "".
@@ -285,7 +300,8 @@ class States:
         if not found.tells_places_apart:
             return ""
         daemon = primary(self._host)
-        for connection in daemon.connections_to if len(daemon.connections_to) > 1 else ():
+        places = reached(daemon, found)
+        for connection in places if len(places) > 1 else ():
             there = self._ask(account, groups, connection=connection)
             if there.get("chrootdirectory") not in ("", "none"):
                 continue

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
 
 from ..host import Host
 from .daemons import Daemon, primary
-from .settings import PROBE, effective
+from .settings import PROBE, effective, reached
 from .sshd import LOCAL
 
 # Match criteria about connections (sshd_config(5)), and the corresponding fields of -C.
@@ -41,13 +41,23 @@ def connections(host: Host, user: str = PROBE, daemon: Daemon | None = None) -> 
     """Return the kinds of connections that the current Match lines distinguish.
 
     These are a local connection, one that matches no line, and one for each line about addresses,
-    hosts or ports. Without such lines, all connections are alike. USER makes no difference to the
-    lines. Without DAEMON it is the primary one.
+    hosts or ports. Without such lines, all connections are alike. Where lines are about ports or
+    addresses of this host, there is each of them for each place where the daemon is reached, and
+    none for a port where nobody listens. USER makes no difference to the lines. Without DAEMON it
+    is the primary one.
     """
     daemon = daemon or primary(host)
-    local = daemon.local
-    found = [local]
-    for criteria in effective(host, user, daemon=daemon).criteria:
+    told = effective(host, user, daemon=daemon)
+    places: tuple[str, ...] = (daemon.local,)
+    if told.tells_places_apart:
+        places = reached(daemon, told)
+    known = set()  # what the places say already
+    if daemon.places:
+        known.add("lport")
+    if not daemon.listens_everywhere:
+        known.add("laddr")
+    found = list(places)
+    for criteria in told.criteria:
         fields = {}
         for kind, patterns in conditions(criteria):
             example = ""
@@ -55,16 +65,28 @@ def connections(host: Host, user: str = PROBE, daemon: Daemon | None = None) -> 
                 example = _example(patterns, kind)
             if example:
                 fields[_FIELDS[kind]] = example
-        if fields:
-            found.append(_but(fields, local))
+        found += _at(places, fields, known)
     if len(found) > 1:
-        return [*found, _but(_STRANGER, local)]
+        return list(dict.fromkeys([*found, *_at(places, _STRANGER, known)]))
     return found
 
 
-def from_address(address: str) -> str:
-    """Return the connection of a client with an address."""
-    return _but({"host": address, "addr": address}, LOCAL)
+def _at(places: Iterable[str], fields: Mapping[str, str], known: Container[str]) -> list[str]:
+    """Return connections with some fields to places, but for the fields that are known of these."""
+    others = {name: value for name, value in fields.items() if name not in known}
+    if not others:
+        return []
+    return [_but(others, place) for place in places]
+
+
+def from_address(address: str, there: str = LOCAL) -> str:
+    """Return the connection of a client with an address.
+
+    Args:
+        address: of the client.
+        there: a connection to the same place; see `usual_connection`.
+    """
+    return _but({"host": address, "addr": address}, there)
 
 
 def _but(fields: Mapping[str, str], local: str) -> str:

@@ -84,7 +84,7 @@ class Daemon(NamedTuple):
     def local(self) -> str:
         """A connection from this host to its first port; see `sshd.spec`.
 
-        That of a plain one goes to port 22, wherever it listens: see `connections_to`.
+        That of a plain one goes to port 22, wherever it listens: see `settings.reached`.
         """
         port = 22
         if self.places and not self.is_plain:
@@ -93,10 +93,7 @@ class Daemon(NamedTuple):
 
     @property
     def connections_to(self) -> tuple[str, ...]:
-        """A connection from this host to each place where it listens, or else to port 22.
-
-        Only Match lines about those (LocalPort, LocalAddress) tell them apart.
-        """
+        """A connection from this host to each place where it listens; see `settings.reached`."""
         found = dict[str, None]()
         for address, port in self.places:
             there = address
@@ -104,7 +101,12 @@ class Daemon(NamedTuple):
                 there = "127.0.0.1"
             to = LOCAL.replace("lport=22", f"lport={port}")
             found[to.replace("laddr=127.0.0.1", f"laddr={there}")] = None
-        return tuple(found) or (LOCAL,)
+        return tuple(found)
+
+    @property
+    def listens_everywhere(self) -> bool:
+        """Whether it listens on each address of this host, or nobody knows where it does."""
+        return not self.places or any(address in _EVERYWHERE for address, _ in self.places)
 
     def __str__(self) -> str:
         """Its name in a message: "sshd on port 2222 (pid 7, -f /etc/ssh/other)"."""

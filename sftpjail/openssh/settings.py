@@ -115,7 +115,7 @@ def effective(
     Without DAEMON it is the primary one; see `daemons.primary`. STAGED are files
     and their content as they are to be, None for one that is not there. Where Match lines are about
     ports or addresses of this host, a connection to port 22 stands for one to a place where the
-    daemon listens.
+    daemon is reached.
 
     With -ddd, sshd logs "FILE:LINE setting KEYWORD" for each applicable line: first for the global
     part, then, after "config reprocess", for the Match blocks that apply. Among these the first
@@ -153,9 +153,47 @@ def effective(
             files[found[1] or posixpath.dirname(found[2])] = None
     places_in_force = passes[0] | passes[1]
     told = Settings(values, places_in_force, tuple(criteria), tuple(files), _given(asked))
-    if connection == LOCAL and told.tells_places_apart and LOCAL not in daemon.connections_to:
-        return effective(host, user, daemon.connections_to[0], daemon, staged)
+    if connection == LOCAL and told.tells_places_apart:
+        usual = _usual(daemon, told)
+        if usual != LOCAL:
+            return effective(host, user, usual, daemon, staged)
     return told
+
+
+def reached(daemon: Daemon, told: Settings) -> tuple[str, ...]:
+    """Return a connection from this host to each place where a daemon can be reached.
+
+    This is where it listens, or, while nobody does, each port of its configuration. Only Match
+    lines about ports and addresses of this host tell them apart.
+
+    Args:
+        daemon: which sshd.
+        told: what it says about anybody; see `effective`.
+    """
+    if daemon.places:
+        return daemon.connections_to
+    ports = told.values.get("port", ("22",))
+    return tuple(LOCAL.replace("lport=22", f"lport={port}") for port in ports)
+
+
+def usual_connection(host: Host) -> str:
+    """Return the connection from this host by which accounts are compared: see `effective`.
+
+    Raises:
+        SftpJailError: sshd refuses its configuration.
+    """
+    told = effective(host, PROBE)
+    if not told.tells_places_apart:
+        return LOCAL
+    return _usual(primary(host), told)
+
+
+def _usual(daemon: Daemon, told: Settings) -> str:
+    """Return the connection to port 22 if a daemon is reached there, else to its first place."""
+    places = reached(daemon, told)
+    if LOCAL in places:
+        return LOCAL
+    return places[0]
 
 
 def _refused(said: str, host: Host) -> SftpJailError:

@@ -89,11 +89,40 @@ def test_match_lines_about_ports_and_addresses(machine: Machine) -> None:
     machine.stop_sshd()
     machine.start_sshd()
     assert not gets_out(machine, 2222) and state(machine)[0] == "ok", "nobody gets to that port"
+    assert problems(machine) == [], "nor is that one asked about"
     shown = machine.run("sftpjail", "show", "alice").out
     machine.write(first, lines.format(2222))
     machine.restart_sshd()
     assert gets_out(machine, 2222) and state(machine) == ("open", "no Match block of sshd jails it")
     assert machine.run("sftpjail", "show", "alice").out != shown
+
+
+def test_an_address_is_asked_about_at_the_real_port(machine: Machine) -> None:
+    """What holds at port 22, where nobody listens, hides nothing of what holds where sshd does."""
+    machine.write("/etc/ssh/sshd_config.d/90-patience.conf", machine.patience())
+    ready(machine)
+    jail(machine, "alice")
+    ours = machine.read("/etc/ssh/sshd_config.d/10-sftpjail.conf")
+    block = ours[ours.index("\n    ChrootDirectory") :]
+    from_there = (
+        "Match Address 127.0.0.2\n    ChrootDirectory none\n    ForceCommand internal-sftp\n"
+    )
+    first = "/etc/ssh/sshd_config.d/05-first.conf"
+    machine.write(first, f"Match LocalPort 22{block}{from_there}")
+    machine.restart_sshd()
+    login = (
+        f"sftp -q -b - -P {machine.port} -i /root/keys/alice -o BindAddress={{}} alice@127.0.0.1"
+    )
+    insecure = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
+    login = login.replace("-q ", f"-q {insecure}")
+    assert "etc" not in machine.sh(f"echo ls / | {login.format('127.0.0.1')}").out
+    assert "etc" in machine.sh(f"echo ls / | {login.format('127.0.0.2')}").out
+    found = [one for one in problems(machine) if one["severity"] == "open"]
+    assert found and "addr 127.0.0.2" in found[0]["what"], problems(machine)
+    machine.write(first, f"Match LocalPort {machine.port}{block}{from_there}")
+    machine.restart_sshd()
+    assert "etc" not in machine.sh(f"echo ls / | {login.format('127.0.0.2')}").out
+    assert [one for one in problems(machine) if one["severity"] == "open"] == []
 
 
 def test_list_asks_about_each_place_once(machine: Machine) -> None:

@@ -19,7 +19,7 @@ from ...host import Host
 from ...jails.membership import is_valid, jailed, same_gid, shares_gid
 from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, settings
 from ...openssh.pam_session import service
-from ...openssh.settings import Staged, effective
+from ...openssh.settings import Staged, effective, usual_connection
 from ...openssh.sshd import ask_sshd, spec
 from .candidate import (
     GLOBAL_KEYS,
@@ -75,11 +75,11 @@ def _strangers(
     Raises:
         SftpJailError: sshd would apply other settings than before to one of them.
     """
-    sshd = host.which("sshd")
+    sshd, there = host.which("sshd"), usual_connection(host)
     checks: list[Action] = []
     for name in names:
-        before = ask(host, name, {})
-        after = ask(host, name, encoded(files))
+        before = ask(host, name, {}, there)
+        after = ask(host, name, encoded(files), there)
         kept = [
             [line for line in said.splitlines() if not line.startswith(intended)]
             for said in (before, after)
@@ -93,7 +93,8 @@ def _strangers(
                 look_at("sshd -T"),
             )
         why = f"{name} is not jailed and must see no change"
-        checks.append(Check((sshd, "-T", "-C", spec(name)), why, prints=before, ignoring=intended))
+        asked = sshd, "-T", "-C", spec(name, there)
+        checks.append(Check(asked, why, prints=before, ignoring=intended))
     return checks
 
 
@@ -101,17 +102,19 @@ def _released(
     host: Host, config: Config, files: dict[str, str | None], jails: dict[str, Account]
 ) -> list[str]:
     """Return the accounts that sshd jails now, but would not with the changed configuration."""
-    staged = encoded(files)
     names = [
         name
         for name in host.records.recorded
         if name not in jails and host.account(name) is not None
     ]
+    if not names:
+        return []
+    staged, there = encoded(files), usual_connection(host)
     return [
         name
         for name in names[:OTHERS]
-        if value_of(ask(host, name, {}), "chrootdirectory") not in ("", "none")
-        and value_of(ask(host, name, staged), "chrootdirectory") in ("", "none")
+        if value_of(ask(host, name, {}, there), "chrootdirectory") not in ("", "none")
+        and value_of(ask(host, name, staged, there), "chrootdirectory") in ("", "none")
     ]
 
 

@@ -11,7 +11,7 @@ from ...host import Host
 from ...jails.closing import is_shut
 from ...jails.states import OTHER_KEYS, has_key
 from ...openssh.admission import way_in
-from ...openssh.settings import Settings
+from ...openssh.settings import Settings, usual_connection
 from .candidate import ask, encoded
 
 
@@ -52,8 +52,8 @@ def _shut_out(members: list[Account], files: dict[str, str | None], host: Host) 
     """Return which members of one profile can log in now, and could not afterwards."""
     if not members:
         return []
-    name = members[0].name  # sshd treats them alike
-    before, after = _settings(ask(host, name, {})), _settings(ask(host, name, encoded(files)))
+    name, there = members[0].name, usual_connection(host)  # sshd treats them alike
+    before, after = (_settings(ask(host, name, staged, there)) for staged in ({}, encoded(files)))
     found = []
     for account in members:
         password = not account.local or host.shadow(account.name).password.startswith("$")

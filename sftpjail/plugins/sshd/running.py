@@ -19,7 +19,7 @@ from ...openssh.connections import connections
 from ...openssh.daemons import Daemon, others, primary, running, started_by_sockets
 from ...openssh.match_blocks import DROPIN, settings
 from ...openssh.repair import reload_command, unit
-from ...openssh.settings import PROBE, Settings, effective
+from ...openssh.settings import PROBE, Settings, effective, reached
 from ...openssh.stale import has_read, unread
 from .candidate import Lack, lacks, opens, where_from
 
@@ -124,8 +124,11 @@ def _lets_in_a_member(profile: Profile, daemon: Daemon, host: Host) -> bool:
     names = [name for name in (*profile.match_user, *members) if is_valid(name)]
     known = [(name, host.groups_of(name)) for name in names[:20]]
     known = known or [(PROBE, (profile.group,))]
+    places = reached(daemon, effective(host, PROBE, daemon.local, daemon))
     return any(
-        admits(effective(host, name, daemon.local, daemon), name, groups) for name, groups in known
+        admits(effective(host, name, there, daemon), name, groups)
+        for name, groups in known
+        for there in places
     )
 
 

@@ -390,6 +390,45 @@ def test_connections_that_a_match_line_tells_apart(
     assert len(found) == 1 or found[-1]["addr"] == "192.0.2.77"
 
 
+BOTH = ("127.0.0.1 2222", "127.0.0.1 2300")
+SEVERAL = (("", 2222), ("0.0.0.0", 2300))
+
+
+@pytest.mark.parametrize(
+    ("places", "lines", "expected"),
+    [
+        # Nothing tells the places apart: port 22 stands for all of them.
+        (SEVERAL, ("Address 10.0.0.1",), {"127.0.0.1 22": {"127.0.0.1", "10.0.0.1"}}),
+        # Nobody listens there, so that the line matches nobody.
+        (SEVERAL, ("LocalPort 22",), {key: {"127.0.0.1"} for key in BOTH}),
+        (SEVERAL, ("LocalPort 22", "Address 10.0.0.1"), {key: {"10.0.0.1"} for key in BOTH}),
+        ((("", 22),), ("LocalPort 2222",), {"127.0.0.1 22": {"127.0.0.1"}}),
+        ((("", 22),), ("LocalAddress 10.9.9.9",), {"10.9.9.9 22": {"127.0.0.1"}}),
+        ((("10.0.0.7", 2222),), ("LocalAddress 10.9.9.9",), {"10.0.0.7 2222": {"127.0.0.1"}}),
+        # Nobody listens at all: by the configuration, and by the lines.
+        ((), ("LocalPort 2222",), {"127.0.0.1 24": set(), "127.0.0.1 2222": set()}),
+    ],
+)
+def test_connections_are_to_where_sshd_listens(
+    monkeypatch: pytest.MonkeyPatch,
+    places: tuple[tuple[str, int], ...],
+    lines: tuple[str, ...],
+    expected: dict[str, set[str]],
+) -> None:
+    told = Settings({"port": ("24",)}, {}, lines)
+    monkeypatch.setattr(connections, "effective", lambda *_, **__: told)
+    daemon = Daemon("/usr/sbin/sshd", (), 7, places)
+    found: dict[str, set[str]] = {}
+    for kind in connections.connections(FakeHost(), daemon=daemon):
+        fields = dict(pair.split("=") for pair in kind.split(","))
+        found.setdefault(f"{fields['laddr']} {fields['lport']}", set()).add(fields["addr"])
+    for place, addresses in expected.items():
+        assert found[place] >= addresses, (place, found)
+    asked = {place.partition(" ")[2] for place in found}
+    assert asked <= {place.partition(" ")[2] for place in expected} | {"47022"}, found
+    assert "47022" not in asked or not places or not told.tells_places_apart
+
+
 @pytest.mark.real_program  # sed
 @pytest.mark.parametrize(
     ("match", "after"),
