@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..errors import SftpJailError
 from ..host import Host
+from ..system.programs import Answer
 from .daemons import Daemon, primary
 from .repair import broken_line
 from .sshd import LOCAL, ask_sshd, spec
@@ -125,12 +126,20 @@ def effective(
         SftpJailError: sshd refuses its configuration, in its own words.
     """
     daemon = daemon or primary(host)
-    asked = daemon.command
-    answer = ask_sshd(
-        host, "-T", "-ddd", "-C", spec(user, connection), files=dict(staged), daemon=asked
-    )
+    question = ("-T", "-ddd", "-C", spec(user, connection))
+    answer = ask_sshd(host, *question, files=dict(staged), daemon=daemon.command)
     if answer.code != 0:
         raise _refused(answer.err, host)
+    told = _understood(answer, daemon)
+    if connection == LOCAL and told.tells_places_apart:
+        usual = _usual(daemon, told)
+        if usual != LOCAL:
+            return effective(host, user, usual, daemon, staged)
+    return told
+
+
+def _understood(answer: Answer, daemon: Daemon) -> Settings:
+    """Return what `sshd -T -ddd` prints, and what it logs."""
     values: dict[str, tuple[str, ...]] = {}
     for line in answer.out.splitlines():
         keyword, _, value = line.partition(" ")
@@ -152,12 +161,7 @@ def effective(
         elif found := _READ.match(line):
             files[found[1] or posixpath.dirname(found[2])] = None
     places_in_force = passes[0] | passes[1]
-    told = Settings(values, places_in_force, tuple(criteria), tuple(files), _given(asked))
-    if connection == LOCAL and told.tells_places_apart:
-        usual = _usual(daemon, told)
-        if usual != LOCAL:
-            return effective(host, user, usual, daemon, staged)
-    return told
+    return Settings(values, places_in_force, tuple(criteria), tuple(files), _given(daemon.command))
 
 
 def reached(daemon: Daemon, told: Settings) -> tuple[str, ...]:
