@@ -136,8 +136,9 @@ class Fleet:
 
     @staticmethod
     def finish(process: subprocess.Popen[str]) -> Play:
-        """Wait for a play to end."""
+        """Wait for a play to end. What it printed is shown with a test that fails, and by -rP."""
         out, _ = process.communicate(timeout=600)
+        print(out)
         return Play(process.returncode, out)
 
     def sftp(self, name: str, user: str, *batch: str) -> subprocess.CompletedProcess[str]:
