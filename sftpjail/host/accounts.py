@@ -435,6 +435,9 @@ class People:
     def groups_of(self, name: str, thorough: bool = True) -> tuple[str, ...]:
         """Return the names of an account's groups, the primary one first (getgrouplist(3)).
 
+        These are the names by which sshd knows them (groupaccess.c, ga_init): of several groups
+        with one gid the first one in group(5), whichever lists the account.
+
         Args:
             name: the account.
             thorough: query the name services about a local account too.
@@ -444,8 +447,8 @@ class People:
             return ()
         # getgrouplist(3) reads all of group(5) each time.
         if self.files.root or (account.local and not thorough):
-            local = (g.name for g in self._memberships.get(name, ()) if g.gid != account.gid)
-            return (*(g.name for g in self._by_gid.get(account.gid, ())), *local)
+            gids = dict.fromkeys((account.gid, *self.local_gids(name)))
+            return tuple(self._by_gid[gid][0].name for gid in gids if gid in self._by_gid)
         names = []
         for gid in os.getgrouplist(name, account.gid):
             try:

@@ -51,8 +51,8 @@ def refuse_name(account: Account) -> SftpJailError:
 def members(config: Config, host: Host) -> dict[str, Account]:
     """Return all accounts to which our Match blocks apply, valid or not, with their profiles.
 
-    Whom we have jailed stays a member while the group has another name, by which sshd does not know
-    it.
+    Whom we have jailed stays a member while sshd knows the group by another name, because it was
+    renamed or because another group has its gid.
     """
     profiles: dict[str, Profile] = {}
     for profile in config.profiles:
@@ -103,8 +103,9 @@ def find(name: str, config: Config, host: Host) -> Account:
             shares_gid(profile, host) and host.in_group(name, profile.group)
         ):
             return replace(account, profile=profile)
-    renamed = (one for one in config.profiles if new_name(name, one, host))
-    return replace(account, profile=next(renamed, None))
+    known = (one for one in config.profiles if name in host.records.recorded)
+    former = (one for one in known if is_in_renamed(name, one, host))
+    return replace(account, profile=next(former, None))
 
 
 def find_jailed(name: str, config: Config, host: Host) -> Account:
@@ -141,15 +142,33 @@ def not_jailed(account: Account, host: Host, words: str) -> SftpJailError:
 
 
 def renamed_members(config: Config, host: Host) -> Iterator[tuple[str, Profile]]:
-    """Yield the accounts that we have jailed and that are in the renamed group of a profile.
+    """Yield the accounts that we have jailed and that are in a profile's group by another name.
 
-    This reads their records, and only where the group of a profile is missing.
+    This reads their records, and only where sshd knows nobody by the name of a profile's group.
     """
     for profile in config.profiles:
-        if is_missing(profile, host):
+        missing = is_missing(profile, host)
+        if missing or shares_gid(profile, host):
             yield from (
-                (name, profile) for name in host.records.recorded if called_now(name, profile, host)
+                (name, profile)
+                for name in host.records.recorded
+                if _is_in_other(name, profile, missing, host)
             )
+
+
+def is_in_renamed(name: str, profile: Profile, host: Host) -> bool:
+    """Return whether an account with a record is in a profile's group by another name alone.
+
+    The group was renamed, or an earlier one of group(5) has its gid. Whom only that one lists was
+    jailed for the gid while the two came in another order.
+    """
+    missing = is_missing(profile, host)
+    return (missing or shares_gid(profile, host)) and _is_in_other(name, profile, missing, host)
+
+
+def _is_in_other(name: str, profile: Profile, missing: bool, host: Host) -> bool:
+    now = called_now(name, profile, host)
+    return now != "" and (missing or now == host.people.known_as(profile.group))
 
 
 def is_missing(profile: Profile, host: Host) -> bool:

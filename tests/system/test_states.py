@@ -137,3 +137,59 @@ def test_list_asks_sshd_once_for_all_who_are_alike(machine: Machine) -> None:
     jails = json.loads(machine.run("sftpjail", "--json", "list").out)["jails"]
     assert {jail["user"] for jail in jails if jail["state"] == "open"} == {"u1", "u2"}
     assert {jail["state"] for jail in jails} == {"open", "keyless"}
+
+
+# What sshd says then, and who is kept out: whoever has the gid is in sftponly, and nobody in alias.
+OF_ALIAS = (
+    ("AllowGroups alias", True),
+    ("DenyGroups alias", False),
+    ("AllowGroups sftponly", False),
+    ("DenyGroups sftponly", True),
+    ("Match Group alias\n ChrootDirectory none\n ForceCommand internal-sftp", False),
+)
+
+
+@pytest.mark.halved
+def test_members_by_a_second_name_of_the_groups_gid(machine: Machine) -> None:
+    """sshd has one name for a gid, the first; by which group an account has it is all the same."""
+    machine.write("/etc/ssh/sshd_config.d/90-patience.conf", machine.patience())
+    ready(machine)
+    machine.sh("echo alias:x:$(getent group sftponly | cut -d: -f3):dan >>/etc/group")
+    machine.sh("useradd -m dan; useradd -m -g alias eve; useradd -m gil; usermod -g alias gil")
+    assert {"eve"} <= states(machine).keys(), "the hook of useradd"
+    machine.run("sftpjail", "apply")
+    keys = {name: jail_key(machine, name) for name in ("dan", "eve", "gil")}
+    assert states(machine) == dict.fromkeys(keys, "ok")
+    for lines, out in OF_ALIAS:
+        machine.write(FIRST, f"{lines}\n")
+        machine.restart_sshd()
+        for name, key in keys.items():
+            if out:
+                shut(machine, name, key)
+            else:
+                works(machine, name, key)
+        assert states(machine) == dict.fromkeys(keys, "denied" if out else "ok"), lines
+    machine.run("rm", FIRST)
+    machine.sh("sed -i '/^alias:/{h;d}' /etc/group; sed -i '1i alias:x:0:' /etc/group")
+    machine.sh('gid=$(getent group sftponly | cut -d: -f3); sed -i "1s/:0:/:$gid:dan/" /etc/group')
+    machine.restart_sshd()
+    assert states(machine) == dict.fromkeys(keys, "open"), "sshd knows nobody as of sftponly"
+    machine.sh("useradd -m -g alias hal", check=False)
+    assert states(machine)["hal"] == "closed", "the hook of useradd"
+    machine.run("sftpjail", "apply", check=False)
+    assert set(states(machine).values()) == {"closed"}
+    for name, key in keys.items():
+        shut(machine, name, key)
+
+
+def states(machine: Machine) -> dict[str, str]:
+    """What `list` says of each jail."""
+    jails = json.loads(machine.run("sftpjail", "--json", "list").out)["jails"]
+    return {one["user"]: one["state"] for one in jails}
+
+
+def jail_key(machine: Machine, name: str) -> str:
+    """A key of somebody who is jailed already."""
+    key = machine.keygen(name)
+    machine.run("sftpjail", "key", "add", name, f"{key}.pub")
+    return key

@@ -767,6 +767,16 @@ def test_a_directory_is_asked_by_name(service: Service) -> None:
     assert host.account("odd") is None, "that is no uid"
 
 
+def test_a_gid_has_the_name_of_its_first_group(tree: Tree) -> None:
+    """getgrgid(3), by which sshd knows groups: whoever lists the account, and for its primary one."""
+    tree.group_lines = ["staff:x:600:", "second:x:600:ann", "third:x:700:ann", "fourth:x:700:bob"]
+    tree.account("ann", 1001, gid=900)
+    tree.account("bob", 1002, gid=600)
+    people = tree.host().people
+    assert set(people.groups_of("ann")) - {"ann"} == {"staff", "third"}
+    assert set(people.groups_of("bob", thorough=False)) - {"bob"} == {"staff", "third"}
+
+
 def test_nobody_is_asked_about_names_of_files_alone(service: Service, tree: Tree) -> None:
     """The C library reads a file from its beginning for each name: N names would cost N² lines."""
     service.people |= {"half": (1009, 600)}

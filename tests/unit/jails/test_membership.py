@@ -140,6 +140,19 @@ def test_a_group_whose_gid_an_earlier_one_has_jails_nobody(tree: Tree) -> None:
     assert error.advice == "give one of them another gid: groupmod -g GID sftponly"
 
 
+def test_whom_a_gid_has_jailed_stays_when_the_lines_change(tree: Tree) -> None:
+    """It is listed in the group that comes first now, and was jailed while that came later."""
+    for name, uid in (("ann", 1001), ("bob", 1002)):
+        record(tree, name, uid, "sftponly", 501)
+    tree.account("dan", 1004)
+    tree.group_lines = ["second:x:501:ann,dan", *tree.group_lines, "sftponly:x:501:cat"]
+    host = tree.host()
+    assert list(jailed(CONFIG, host)) == ["cat", "ann"], "nor bob, who has left, nor dan"
+    assert [find(name, CONFIG, host).profile for name in ("bob", "dan")] == [None, None]
+    error = lost(find("ann", CONFIG, host), host)
+    assert error and error.message.startswith("the group second has the gid of sftponly (501)")
+
+
 def test_whoever_has_the_gid_by_a_later_group_is_a_member(tree: Tree) -> None:
     """sshd knows them by the name of the first, and jails them."""
     tree.group("sftponly", 501, "cat")
