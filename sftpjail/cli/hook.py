@@ -23,7 +23,7 @@ from ..jails.membership import find, find_jailed, is_valid, refuse_name, untaken
 from ..model import Account, valid_name
 from ..openssh.match_blocks import profiles_in_force
 from ..operations.events import closing, create_events, forget_events, remove_events
-from ..paths import HOST_RECORD, LOCK
+from ..paths import HOST_RECORD, LOCK, STATE
 from ..system import arrivals
 from ..system.syslog import tell
 from .context import Command, Context
@@ -66,12 +66,12 @@ def hook(context: Context) -> int:
     context.answers |= {"actions": [], "notices": []}
     try:
         if not is_valid(name):
-            if arrivals.lock_holder(LOCK) is None:  # else see below
+            if arrivals.lock_holder(LOCK, STATE) is None:  # else see below
                 _refuse_name(context, name, event)
             return context.close(0)
         broken = _load(context, event)
         if event == "useradd-post":
-            holder = arrivals.lock_holder(LOCK)
+            holder = arrivals.lock_holder(LOCK, STATE)
             if holder is not None:  # it waits for useradd, and so for us
                 arrivals.leave_waiter(name, holder, new=True)
                 return context.close(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
@@ -44,6 +45,7 @@ class Engine:
         manager: the loaded plugins.
         notices: notices for the administrator from the recovery that preceded.
         command: the command that runs, for the history.
+        held: the lock on the journal's directory, which a transaction takes where it makes that.
 
     `commits`: the plans that were committed. `progress` is told how far a transaction is.
     """
@@ -55,8 +57,10 @@ class Engine:
         manager: Manager,
         notices: Sequence[str] = (),
         command: str = "",
+        held: locks.DirectoryLock | None = None,
     ) -> None:
         self.config, self.host, self.manager, self.notices = config, host, manager, notices
+        self.held = held
         self.commits: list[Plan] = []
         self.command = command
         self.reverts = 0  # the transaction that the next one undoes
@@ -235,7 +239,7 @@ class Engine:
 
     def _commit(self, plan: Plan, stages: Sequence[Stage]) -> list[str]:
         """Carry a plan and its stages out, check that nothing is left to do, and commit."""
-        journal = Journal(STATE)
+        journal = Journal(STATE, self.held)
         with contextlib.ExitStack() as quiet:
             with signals_raise():
                 try:
@@ -323,7 +327,10 @@ def locked(
     arrived: str = "",
     command: str = "",
 ) -> Iterator[Engine]:
-    """Take the lock, recover from an interrupted run, then read the facts.
+    """Take the locks, recover from an interrupted run, then read the facts.
+
+    A run in a container, or with a /run of its own, does not see LOCK. So the directory of the
+    journal is locked too, before that is read: if a living run writes it, nothing is rolled back.
 
     Args:
         config: the configuration.
@@ -342,19 +349,24 @@ def locked(
         return
     with locks.lock(LOCK, timeout):
         files.keep_private(STATE)
-        journal = Journal(STATE)
-        with signals_wait():
-            journal.recover(arrived)
-        yield Engine(config, Host(), manager, journal.notices, command)
+        held = locks.DirectoryLock(STATE)
+        try:
+            held.take(timeout)
+            journal = Journal(STATE, held)
+            with signals_wait():
+                journal.recover(arrived)
+            yield Engine(config, Host(), manager, journal.notices, command, held)
+        finally:
+            held.release()
 
 
 def interrupted(host: Host) -> bool:
     """Return whether an interrupted run still waits for its recovery.
 
-    A run in progress has a journal too, but it holds the lock.
+    A run in progress has a journal too, but it holds the locks.
 
     Args:
         host: the facts.
     """
-    with locks.unlocked(LOCK) as free:
-        return free and host.lstat(f"{STATE}/journal") is not None
+    with locks.unlocked(LOCK) as free, locks.unlocked(os.path.realpath(STATE)) as still:
+        return free and still and host.lstat(f"{STATE}/journal") is not None

@@ -22,6 +22,7 @@ from typing import Any
 
 from ..errors import LinkRefused, RollbackIncomplete, SftpJailError
 from ..system import accounts, files, process_state, services, shadow_leftovers
+from ..system.locks import DirectoryLock
 from .history import Entry, Head, History, announce
 from .kinds import (
     OF_ACCOUNTS,
@@ -36,6 +37,8 @@ from .kinds import (
     with_earlier,
 )
 
+# Seconds to wait for a lock on a directory that has just been made: `check` may look at it.
+_MOMENT = 1.0
 # The undos that change names in directories.
 _NAMES = ("file", "unremove", "rename", "made-dir")
 # The undos that delete or restore an account.
@@ -47,11 +50,14 @@ class Journal:
 
     Args:
         directory: /var/lib/sftpjail.
+        held: the lock on it. Where the directory did not exist when that was taken, the first
+            record makes and locks it.
 
     `notices` names what a rollback has left in place on purpose.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, held: DirectoryLock | None = None) -> None:
+        self.held = held
         self.path = f"{directory}/journal"
         self.directory = directory
         self.history = History(f"{directory}/history")
@@ -79,11 +85,28 @@ class Journal:
             if not os.path.isdir(self.directory):
                 files.make_dir(self.directory, 0o700, 0, 0)
                 files.sync_dirs({os.path.dirname(self.directory)})
+            if self.head is None:
+                self._lock()
             lines = (json.dumps(undo) + "\n" for undo in batch)
             files.append(self.path, chain([self._begin()], lines))
         except OSError as error:
             raise SftpJailError(f"cannot write {self.path}: {error.strerror}") from error
         self.undos += batch
+
+    def _lock(self) -> None:
+        """Lock the directory before the first record, if this run has not locked it yet.
+
+        Raises:
+            SftpJailError: another run, which does not see our lock file, has begun meanwhile: what
+                was planned is from before its change.
+        """
+        if self.held is None or not self.held.take(_MOMENT):
+            return
+        if os.path.lexists(self.path) or self.history.head().number:
+            raise SftpJailError(
+                f"another sftpjail has changed this host meanwhile: it has made {self.directory}",
+                advice="run this again",
+            )
 
     def once(self, undos: Iterable[Undo]) -> list[Undo]:
         """Return undo records with "again" set if no old version is to be kept.

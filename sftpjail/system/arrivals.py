@@ -11,7 +11,7 @@ import os
 import re
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from ..paths import RUN_DIR, WAITER
@@ -50,13 +50,13 @@ def adduser() -> int | None:
     return next((pid for pid in _ancestors() if _is_adduser(pid)), None)
 
 
-def lock_holder(path: str) -> int | None:
-    """Return the pid of an ancestor that holds a lock, and so waits for us, or None.
+def lock_holder(*paths: str) -> int | None:
+    """Return the pid of an ancestor that holds one of some locks, and so waits for us, or None.
 
     Args:
-        path: the lock file; proc_pid_fdinfo(5) shows flock(2) locks.
+        paths: lock files and directories; proc_pid_fdinfo(5) shows flock(2) locks.
     """
-    return next((pid for pid in _ancestors() if _locks(pid, path)), None)
+    return next((pid for pid in _ancestors() if _locks(pid, paths)), None)
 
 
 def leave_waiter(name: str, pid: int, new: bool = False) -> None:
@@ -141,11 +141,11 @@ def _is_adduser(pid: int) -> bool:
     return ours and bool(_PERL.fullmatch(exe)) and names[:1] == ["adduser"]
 
 
-def _locks(pid: int, path: str) -> bool:
+def _locks(pid: int, paths: Collection[str]) -> bool:
     with contextlib.suppress(OSError):
         for fd in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{pid}/fd/{fd}") == path:
+                if os.readlink(f"/proc/{pid}/fd/{fd}") in paths:
                     with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as handle:
                         if re.search(r"^lock:.*FLOCK", handle.read(), re.MULTILINE):
                             return True

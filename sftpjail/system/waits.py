@@ -44,26 +44,45 @@ def holder(path: str, waiting: int = 0) -> str:
         path: the file; proc_locks(5) has its inode, and the holder's descriptors its name.
         waiting: the process that wants the lock; "" is returned if no other holder is found.
     """
-    with contextlib.suppress(OSError):
-        inode = str(os.stat(path).st_ino)
-        with open(_LOCKS, encoding="ascii") as handle:
-            locks = [line.split() for line in handle]
-        for fields in locks:
-            # "1: FLOCK ADVISORY WRITE 123 00:1a:456 0 EOF"; a waiter has "->" after its number.
-            if "->" not in fields and fields[5].rpartition(":")[2] == inode:
-                pid = int(fields[4])
-                if pid != waiting and _has_open(pid, path):
-                    return f"pid {pid} ({_command(pid)}), which holds {path}"
+    known = known_holder(path, waiting)
+    if known:
+        return f"{known}, which holds {path}"
     if waiting:
         return ""
     return f"whoever holds {path}"
 
 
-def _has_open(pid: int, path: str) -> bool:
+def known_holder(path: str, waiting: int = 0) -> str:
+    """Return the holder of a lock, as `holder`, or "" if that cannot be told.
+
+    It may be in another mount namespace, where the file has another path.
+
+    Args:
+        path: the file or directory.
+        waiting: a process that is not meant.
+    """
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        with open(_LOCKS, encoding="ascii") as handle:
+            locks = [line.split() for line in handle]
+        for fields in locks:
+            # "1: FLOCK ADVISORY WRITE 123 00:1a:456 0 EOF"; a waiter has "->" after its number.
+            if "->" not in fields and fields[5].rpartition(":")[2] == str(found.st_ino):
+                pid = int(fields[4])
+                if pid != waiting and _has_open(pid, found, os.path.basename(path)):
+                    return f"pid {pid} ({_command(pid)})"
+    return ""
+
+
+def _has_open(pid: int, wanted: os.stat_result, name: str) -> bool:
+    """Return whether a process has a file open; only those of that NAME are looked at."""
     with contextlib.suppress(OSError):
         for fd in os.listdir(f"/proc/{pid}/fd"):
+            link = f"/proc/{pid}/fd/{fd}"
             with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{pid}/fd/{fd}") == path:
+                if os.path.basename(os.readlink(link)) != name:
+                    continue
+                if os.path.samestat(os.stat(link), wanted):
                     return True
     return False
 

@@ -18,6 +18,13 @@ with open("/etc/.pwd.lock", "w") as lock:
     while not os.path.exists("/root/third") or not os.path.getsize("/root/third"):
         time.sleep(0.1)
 """
+# What a container sees that has /var/lib of the host, and not its /run.
+APART = """mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -m 755 /run/sshd
+timeout 30 sftpjail check 2>&1 | grep interrupted >/root/looked
+timeout 60 sftpjail apply 2>/root/second
+"""
 
 
 def test_different_commands(machine: Machine) -> None:
@@ -81,3 +88,23 @@ def test_a_wait_says_for_whom(machine: Machine) -> None:
         "sftpjail add bob 2>/root/third; wait"
     )
     assert "(hold), which holds /etc/.pwd.lock\n" in machine.read("/root/third")
+
+
+def test_another_run_directory_is_no_way_around_a_journal(machine: Machine) -> None:
+    """A mount namespace has a /run of its own, and the same /var/lib: the lock there counts too."""
+    ready(machine)
+    machine.run("sftpjail", "add", "alice")
+    machine.write("/etc/sftpjail/hooks/mount.d/slow", SLOW, 0o755)
+    machine.write("/root/apart", APART, 0o755)
+    mount = "sftpjail mount --read-only alice /srv/web /web"
+    machine.sh(
+        f"mkdir /srv/web; {mount} 2>/root/first & first=$!;"
+        "until [ -e /var/lib/sftpjail/journal ] && [ -s /root/first ]; do sleep 0.1; done;"
+        "unshare -m sh /root/apart; wait $first; echo $? >/root/code",
+        timeout=120,
+    )
+    assert machine.read("/root/looked") == "", "check says that a run was interrupted"
+    said = machine.read("/root/second")
+    assert re.match("sftpjail: waiting for .*( |, which )holds /var/lib/sftpjail\n", said), said
+    assert machine.read("/root/code") == "0\n", machine.read("/root/first")
+    assert mounted(machine) == ["/srv/sftp/alice/home/alice", "/srv/sftp/alice/web"]

@@ -527,7 +527,7 @@ def test_a_useradd_below_the_lock_holder_is_waited_for(
     run: Run, stage: Stage, left: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     join(stage, "cat", 1100)
-    monkeypatch.setattr(arrivals, "lock_holder", lambda path: 8)
+    monkeypatch.setattr(arrivals, "lock_holder", lambda *paths: 8)
     assert run("hook", "useradd-post", "cat") == (0, "")
     assert left == [("cat", -8)] and not has_jail(stage, "cat")
 
