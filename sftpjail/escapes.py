@@ -82,6 +82,11 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode()
 
 
+def has_controls(text: str) -> bool:
+    """Return whether TEXT has a control character, or a line break of any kind."""
+    return any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in text)
+
+
 def is_shown(text: str) -> bool:
     """Return whether TEXT is seen as it is, to the last character."""
     return one_line(text) == text

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from .errors import SftpJailError, UsageError
-from .escapes import Choice, one_line, remedy
+from .escapes import Choice, has_controls, one_line, remedy
 
 SEVERITIES = ("open", "broken", "advice")
 
@@ -21,6 +21,33 @@ SEVERITIES = ("open", "broken", "advice")
 # so nothing that means something there. Wider than useradd's own rule because NSS brings
 # Mixed.Case and user@domain.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?\Z")
+
+
+# Characters of a text of an administrator's own, which becomes a part of a record or of a line.
+LONGEST_TEXT = 200
+LONGEST_COMMENT = 1000  # far below what chpasswd(8) still reads in a line of passwd(5)
+
+
+def free_text(text: str, what: str, most: int = LONGEST_TEXT) -> str:
+    """Return an administrator's own words without blanks around them.
+
+    Args:
+        text: the words.
+        what: whose value they are, for messages, such as "--reason".
+        most: how many characters they may have.
+
+    Raises:
+        UsageError: they are more than one line, or too long.
+    """
+    text = text.strip(" ")
+    if has_controls(text):
+        raise UsageError(
+            f"{what} has a line break or another control character, and must be one line of text:"
+            f" {text[:40]!r}"
+        )
+    if len(text) > most:
+        raise UsageError(f"{what} has {len(text)} characters, and may have {most}")
+    return text
 
 
 def valid_name(name: str, kind: str = "account") -> str:

@@ -12,9 +12,17 @@ from datetime import date
 from typing import Any
 
 from ..errors import UsageError
-from ..escapes import shown
+from ..escapes import has_controls, shown
 from ..formats.retention import age_of
-from ..model import exact_size, normal, number, size, valid_name
+from ..model import (
+    LONGEST_COMMENT,
+    exact_size,
+    free_text,
+    normal,
+    number,
+    size,
+    valid_name,
+)
 
 # In the order of `export`.
 FIELDS = (
@@ -38,7 +46,6 @@ _HASH = re.compile(r"!?\$[A-Za-z0-9./$=,_-]{3,}")
 _WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
 # A hash wherever it stands: in a column beside its own, or in a line that is none.
 _HASHED = re.compile(r"!?\$[A-Za-z0-9,=_-]{1,24}\$[A-Za-z0-9./$=,_-]{4,}")
-_LONGEST_COMMENT = 1000  # far below what chpasswd(8) still reads in a line of passwd(5)
 _FIRST_DAY = "1970-01-02"  # of shadow(5): it advises against 0, and -1 is no expiry
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?"
 _OWNER = re.compile(f"{_NAME}(?::{_NAME})?")
@@ -160,7 +167,7 @@ def _text(value: Any) -> str:
         raise InvalidValue("it is a list; a text with a comma wants quotes")
     if not isinstance(value, str):
         raise InvalidValue("it is not a text")
-    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+    if has_controls(value):
         raise InvalidValue(f"{shown(value)} has a control character")
     return _encodable(value)
 
@@ -182,6 +189,14 @@ def _words(value: Any) -> str:
     return text
 
 
+def _reason(value: Any) -> str:
+    text = _words(value)
+    try:
+        return free_text(text, "it")
+    except UsageError as error:
+        raise InvalidValue(error.message) from error
+
+
 def _uid(value: Any) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -198,8 +213,8 @@ def _comment(value: Any) -> str:
     text = _words(value).strip()
     if ":" in text:
         raise InvalidValue(f"{shown(text)} has a colon, which passwd(5) cannot have")
-    if len(text) > _LONGEST_COMMENT:
-        raise InvalidValue(f"it has {len(text)} characters, and may have {_LONGEST_COMMENT}")
+    if len(text) > LONGEST_COMMENT:
+        raise InvalidValue(f"it has {len(text)} characters, and may have {LONGEST_COMMENT}")
     return text
 
 
@@ -360,7 +375,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "mounts": _mounts,
     "expires": _day,
     "disabled": _yes,
-    "reason": _words,
+    "reason": _reason,
     "until": _day,
     "quota": _quota,
     "retention": _retention,

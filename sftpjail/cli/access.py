@@ -38,7 +38,7 @@ from ..jails.closing import (
 )
 from ..jails.membership import find_jailed
 from ..jails.renames import refuse_other
-from ..model import Account, Problem, size, stored, valid_name
+from ..model import Account, Problem, free_text, size, stored, valid_name
 from ..operations.events import create_events
 from ..operations.limits import limited
 from ..system.processes import in_jail
@@ -201,7 +201,7 @@ def disable(context: Context) -> int:
     until = ""
     if given.until:
         until = coming_date(given.until, "--until")
-    why = one_line(given.reason.strip())
+    why = one_line(free_text(given.reason, "--reason"))
     with context.engine() as engine:
         account = find_jailed(valid_name(given.user), engine.config, engine.host)
         name = account.name

@@ -35,7 +35,17 @@ from ..jails.membership import find, not_jailed, refuse_missing
 from ..jails.owners import resolve
 from ..jails.renames import refuse_renamed
 from ..jails.sharing import resolve as group_id
-from ..model import Account, Bind, Key, Problem, Profile, outer_first, valid_name
+from ..model import (
+    LONGEST_COMMENT,
+    Account,
+    Bind,
+    Key,
+    Problem,
+    Profile,
+    free_text,
+    outer_first,
+    valid_name,
+)
 from ..operations.events import create_events, forget_events, leave_events
 from ..operations.keys import add_events, migrate_events, old_place, read_keys
 from ..operations.limits import limited
@@ -161,6 +171,7 @@ def _foresee(account: Account, options: list[str], host: Host, config: Config) -
 
     Raises:
         SftpJailError: see `guard` and `homes.refusal`.
+        UsageError: the comment is no line of text, which useradd(8) would take.
     """
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("-u", "--uid", type=int, default=-1)
@@ -175,6 +186,8 @@ def _foresee(account: Account, options: list[str], host: Host, config: Config) -
         wanted, _ = parser.parse_known_args(options)
     except argparse.ArgumentError:
         return  # useradd itself reports it
+    if wanted.comment:
+        free_text(wanted.comment, "--comment", LONGEST_COMMENT)
     wrong = refusal(replace(account, uid=wanted.uid, home=wanted.home_dir or ""), host, config)
     if wrong:
         raise SftpJailError(wrong, advice="give another home with the option -d")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..errors import SftpJailError, UsageError
 from ..host import Host
-from ..model import Key
+from ..model import Key, free_text
 
 MAX_BYTES = 1 << 20  # for each source of keys: about 10,000 keys
 MAX_LINES = 20_000  # for each source, including blank lines and comments
@@ -310,9 +310,9 @@ def renamed(key: Key, name: str) -> Key:
     """Return a key with another comment.
 
     Raises:
-        UsageError: it is none that a line can have.
+        UsageError: it is none that a line can have, or too long.
     """
-    if name != name.strip() or any(ord(c) < 32 or ord(c) == 127 for c in name):
+    if free_text(name, "the name of a key") != name or name != name.strip():
         raise UsageError(
             f"a key cannot be called {name!r}: it must be one line without surrounding blanks"
         )

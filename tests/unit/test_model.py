@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sftpjail.errors import UsageError
 from sftpjail.escapes import one_line
-from sftpjail.model import Account, Profile, in_units, inside, size, valid_name
+from sftpjail.model import Account, Profile, free_text, in_units, inside, size, valid_name
 
 SPECIAL = set(" \t\r\n\v\f\0,=*?!/\\'\"#%:;|&<>()[]{}`~")
 
@@ -145,3 +145,17 @@ def test_sizes_are_read_and_shown_in_powers_of_1024() -> None:
     for text in ("", "10", "1.5G", "10GB", "-1M", "9" * 19 + "T"):
         with pytest.raises(UsageError):
             size(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\n", "a\rb", "a\tb", "a\x1b[1m", "a\x85b", "a\u2028b", "a\0"]
+)
+def test_words_of_an_administrator_are_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match="--reason has a line break or another control character"):
+        free_text(text, "--reason")
+
+
+def test_words_of_an_administrator_have_an_end() -> None:
+    assert free_text(" é" * 100 + "  ", "--reason") == "é" + " é" * 99
+    with pytest.raises(UsageError, match="--reason has 201 characters, and may have 200"):
+        free_text("x" * 201, "--reason")

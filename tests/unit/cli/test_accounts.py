@@ -467,3 +467,21 @@ def test_mounts_of_add(text: str, parsed: tuple[str, str, bool, str]) -> None:
 def test_mounts_of_add_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="is not SRC:DST"):
         parse_mount(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("left\nbob: open", "has a line break or another control character"),
+        ("x" * 100_000, "has 100000 characters, and may have "),
+    ],
+)
+def test_a_text_of_more_than_a_line_is_refused(run: Run, text: str, says: str) -> None:
+    for command in (
+        ("disable", "ann", "--reason", text),
+        ("add", "eve", "--", "--comment", text),
+        ("add", "eve", "--", f"-c{text}"),
+    ):
+        assert run(*command)[0] == 2, command[0]
+        (said,) = run.err.splitlines()
+        assert says in said and len(said) < 200, said

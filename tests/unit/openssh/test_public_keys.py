@@ -413,7 +413,7 @@ def test_options_of_which_sshd_takes_no_key(options: tuple[str, ...], why: str) 
     assert public_keys.refused(options) == why
 
 
-@pytest.mark.parametrize("name", [" x", "a\nb", "a\x1b"])
+@pytest.mark.parametrize("name", [" x", "x\u3000", "a\nb", "a\x1b", "a\x85", "x" * 201])
 def test_a_name_is_one_plain_line(name: str) -> None:
     with pytest.raises(UsageError):
         public_keys.renamed(KEY, name)

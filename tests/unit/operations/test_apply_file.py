@@ -302,6 +302,7 @@ def test_an_account_as_it_is(stage: Stage) -> None:
         ("comment", "Ann ", 'its comment is left out: "Ann " is read as something else'),
         ("password", "abJnggxhB/yWI", "its password is left out: it is neither a hash"),
         ("reason", "a\tb", "its reason is left out: "),
+        ("reason", "x" * 201, "its reason is left out: it has 201 characters, and may have 200"),
         ("keys", ("# x",), "a key is left out: "),
         ("keys", ("ssh-ed25519 AAAA \udcff",), "a key is left out: "),
         ("mounts", (MountWanted("/\udcff", "/x"),), "a mount is left out: "),
