@@ -12,6 +12,7 @@ from ..actions import (
     Action,
     Check,
     Notify,
+    Phase,
     Run,
     SetAccount,
     SetGroup,
@@ -31,7 +32,7 @@ from .memory import remember
 from .merge import combined, merged, ordered, without_full_directories, without_shared
 from .origins import records
 from .packed import Packed
-from .plan import Event, OnSetup, Plan, Step, blaming, names_of
+from .plan import Event, OnSetup, OnUserCreate, Plan, Step, blaming, names_of
 from .summary import describe
 from .transaction import Progress, announce, carry_out
 
@@ -122,7 +123,10 @@ class Engine:
             if owner in plan.errors:
                 continue
             try:
-                wanted += self._pending(event, owner, host)
+                pending = self._pending(event, owner, host)
+                if isinstance(event, OnUserCreate) and not any(map(_is_of_jail, pending)):
+                    plan.whole.add(owner)
+                wanted += pending
             except SftpJailError as error:
                 if not tolerant or not owner:
                     raise
@@ -230,7 +234,7 @@ class Engine:
             else:
                 again = Plan(events, steps)
             plan.events, plan.steps, plan.errors = again.events, again.steps, again.errors
-            plan.owners = again.owners
+            plan.owners, plan.whole = again.owners, again.whole
             notices = self._apply(plan, stages, patient and not error.meanwhile)
             done = "what it wants was left out"
             if error.meanwhile:
@@ -272,6 +276,7 @@ class Engine:
         plan.events = [*plan.events, *more.events]
         plan.steps += more.steps
         plan.owners |= more.owners
+        plan.whole |= more.whole
         remember(more, fresh.host)
         plan.kept.extend(more.kept)
         plan.left.extend(more.left)
@@ -289,6 +294,13 @@ class Engine:
         notices = journal.notices + self.manager.tell("on_failed", **_about(plan), error=error)
         if isinstance(error, SftpJailError) and notices:
             error.message += "; " + "; ".join(notices)
+
+
+def _is_of_jail(step: Step) -> bool:
+    """Return whether a step of on_user_create does more than let an account in again."""
+    action = step.action
+    goes_along = isinstance(action, Run | Check | Notify)
+    return not goes_along and action.phase is not Phase.OPENING
 
 
 # Plans the next part of a transaction, from an engine with fresh facts.

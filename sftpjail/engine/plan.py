@@ -269,8 +269,9 @@ class Plan:
 
     `owners` are the accounts whose events need steps, "" for the host. `anew` makes the same plan
     from fresh facts; it is None if that is not possible. `said` has further remarks by account,
-    `behind` the files that stay behind of accounts. `kept` and `left` are the data for an undo (see
-    memory.py), and empty until the plan is carried out.
+    `behind` the files that stay behind of accounts. `whole` are the accounts whose jails need
+    nothing, though something else of them may change. `kept` and `left` are the data for an undo
+    (see memory.py), and empty until the plan is carried out.
     """
 
     events: Sequence[Event]
@@ -280,6 +281,7 @@ class Plan:
     anew: Callable[[], Plan] | None = None
     said: dict[str, str] = field(default_factory=dict)
     behind: list[Problem] = field(default_factory=list)
+    whole: set[str] = field(default_factory=set)
     kept: Packed = field(default_factory=Packed)
     left: Packed = field(default_factory=Packed)
 

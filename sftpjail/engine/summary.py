@@ -20,12 +20,15 @@ from ..actions import (
     DeleteAccount,
     DeleteAccounts,
     Mount,
+    OpenAccount,
+    Phase,
     RestoreAccount,
     SetComment,
     SetLines,
     SetPasswords,
     Unmount,
 )
+from ..errors import SftpJailError
 from ..escapes import one_line
 from ..formats.tagged_lines import Style
 from ..host import Host
@@ -84,6 +87,7 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
     """
     steps = [step for step in plan.steps if step.plugin != OURS]
     events = effective(plan, steps)
+    said = _without_repairs(events, plan.whole, steps)
     owners = dict.fromkeys(step.owner for step in plan.steps if step.owner)
     owners |= dict.fromkeys(event.about.name for event in events if event.about)
     entry: Entry = {
@@ -93,7 +97,9 @@ def describe(plan: Plan, host: Host, command: str, reverts: int = 0) -> Entry:
         "what": [
             {"account": name, "what": one_line(words)}
             # Without duplicates: two stages of a removal have the same event.
-            for name, words in dict.fromkeys([*_of_accounts(steps), *_of_events(events)])
+            for name, words in dict.fromkeys(
+                [*_of_accounts(steps), *_of_openings(steps, events, host), *_of_events(said)]
+            )
         ],
         "actions": [
             {
@@ -179,6 +185,64 @@ _ACCOUNTS: Mapping[type[Action], str] = {
     DeleteAccount: "is deleted",
     RestoreAccount: "is an account again",
 }
+
+
+def _of_openings(
+    steps: Sequence[Step], events: Sequence[Event], host: Host
+) -> Iterator[tuple[str, str]]:
+    """Yield whom a plan lets in again because the time has come, and why, in words.
+
+    Args:
+        steps: of the plan.
+        events: those that say by themselves that they let somebody in are not repeated.
+        host: the facts from before.
+    """
+    told = {
+        event.about.name
+        for event in events
+        if event.about and isinstance(event, OnUserEnable | OnUserRemove | OnUserCreate)
+        if not _is_repair(event)
+    }
+    edits = [step.action for step in steps if isinstance(step.action, Edit)]
+    taken_off = {s.tag for edit in edits for s in edit.sets if s.when is Phase.OPENING}
+    for step in steps:
+        action = step.action
+        if not isinstance(action, OpenAccount) or action.name in told:
+            continue
+        with contextlib.suppress(SftpJailError):  # a damaged record
+            closed = host.origin(action.name).closed
+            if closed is None:
+                continue
+            if action.expire is None and action.name not in taken_off:
+                # Somebody else has let it in, or it had expired before.
+                yield action.name, "is no longer noted as shut out by sftpjail"
+            elif closed.until[:1].isdigit():
+                yield action.name, f"is let in again: it was disabled until {closed.until}"
+            else:
+                yield action.name, "is let in again: its jail can be made"
+
+
+def _without_repairs(events: list[Event], whole: set[str], steps: list[Step]) -> list[Event]:
+    """Return the events without those of jails that needed no repair, where others say more.
+
+    Args:
+        events: the effective ones.
+        whole: see `Plan.whole`.
+        steps: of the plan.
+    """
+    others = {event.about.name for event in events if event.about and not _is_repair(event)}
+    others |= {name for name, _ in _of_accounts(steps)}
+    others |= {step.action.name for step in steps if isinstance(step.action, OpenAccount)}
+    idle = whole & others
+    return [
+        event
+        for event in events
+        if not (_is_repair(event) and event.about and event.about.name in idle)
+    ]
+
+
+def _is_repair(event: Event) -> bool:
+    return isinstance(event, OnUserCreate) and not event.new
 
 
 def _key(event: OnKeyAdd | OnKeyRemove) -> tuple[str, str]:

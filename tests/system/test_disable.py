@@ -24,6 +24,12 @@ CERTIFIED = f"{QUIET}[profiles]\n[[sftponly]]\ntrusted_ca = /etc/ssh/ca.pub\n"
 RECORD = "/var/lib/sftpjail/accounts/ann"
 
 
+def last(machine: Machine) -> list[str]:
+    """Return what the history says of the last transaction."""
+    found = json.loads(machine.run("sftpjail", "--json", "history").out)["transactions"]
+    return [item["what"] for item in max(found, key=lambda entry: int(entry["id"]))["what"]]
+
+
 def stated(machine: Machine) -> tuple[str, str]:
     (found,) = json.loads(machine.run("sftpjail", "--json", "list").out)["jails"]
     return found["state"], found["why"] or ""
@@ -83,6 +89,7 @@ def test_until_a_date_and_taken_back(machine: Machine) -> None:
     shut(machine, "ann", key)
     # The day has come.
     machine.sh(f"sed -i s/2099-12-31/2026-01-01/ {RECORD}; sftpjail apply")
+    assert last(machine) == ["is let in again: it was disabled until 2026-01-01"]
     works(machine, "ann", key)
     assert stated(machine) == ("ok", "")
     machine.run("sftpjail", "disable", "ann")
@@ -91,6 +98,7 @@ def test_until_a_date_and_taken_back(machine: Machine) -> None:
     machine.run("sftpjail", "undo")
     shut(machine, "ann", key)
     machine.run("sftpjail", "enable", "ann")
+    assert last(machine) == ["is enabled again"]
     # An expiry of its own, also while it is shut out.
     machine.run("sftpjail", "set", "ann", "--expires", "2099-12-30")
     machine.run("sftpjail", "disable", "ann")
@@ -121,6 +129,7 @@ def test_whom_somebody_else_lets_in_or_shuts_out(machine: Machine) -> None:
     machine.run("chage", "-E", "-1", "ann")
     works(machine, "ann", key)
     machine.run("sftpjail", "apply")
+    assert last(machine) == ["is no longer noted as shut out by sftpjail"]
     again(machine, "sftpjail", "apply")
     assert "closed" not in machine.read(RECORD)
     # ... so that nothing of ours opens what is shut by usermod(8)'s own advice.
