@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from shlex import quote
 
 from ..errors import LinkRefused, SftpJailError
-from ..escapes import look_at
+from ..escapes import Advice, look_at
 from ..formats.acl import ACCESS, DEFAULT, Access
 from ..model import components
 from . import safe_path
@@ -157,11 +157,19 @@ def parent(path: str, about: str = "") -> Iterator[tuple[int, str]]:
         fix: str = ""
         if error.errno == errno.EPERM:
             fix = look_at(f"lsattr -d {quote(about)}")
-        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        elif error.errno in (errno.ENOSPC, errno.EROFS):
             fix = look_at(f"df {quote(os.path.dirname(about))}")
+        elif error.errno == errno.EDQUOT:
+            fix = _used_up(os.path.dirname(about))
         raise SftpJailError(f"cannot change {about}: {error.strerror}", fix) from error
     finally:
         os.close(fd)
+
+
+def _used_up(directory: str) -> Advice:
+    """Return the advice about a quota that is used up, which df(1) need not show."""
+    words = f"a quota is used up there, and `df {quote(directory)}` may show space that is left"
+    return Advice(f"{words}: see `repquota -a`, or `btrfs qgroup show {quote(directory)}`")
 
 
 @contextlib.contextmanager

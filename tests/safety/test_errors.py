@@ -25,6 +25,7 @@ STARTS = "vfork clone clone3"
 # What each call may fail with. EINTR comes once: a call that nothing but EINTR ever came of would hang anything.
 ERRORS = {
     "ENOSPC": f"write fsync openat move_mount fsetxattr {NAMES}",
+    "EDQUOT": f"write fsync openat move_mount fsetxattr {NAMES}",
     "EIO": f"write fsync openat read getdents64 fchown fchmod {NAMES}",
     "EROFS": f"openat fchown fchmod utimensat move_mount {NAMES}",
     "EPERM": "openat fchown fchmod fsetxattr umount2 open_tree move_mount mount_setattr"
@@ -33,6 +34,8 @@ ERRORS = {
     "EMFILE": "openat pidfd_open memfd_create pipe2 open_tree",
     "EAGAIN": STARTS,
 }
+# What the line says that a command failed with, whoever found it out.
+SAYS = {"ENOSPC": "No space left on device", "EDQUOT": "Disk quota exceeded"}
 READING = "openat,read,getdents64,memfd_create,pipe2"
 Try = tuple[
     str, str, str, str
@@ -98,7 +101,10 @@ def fails(trial: Trial, attempt: Try, where: str) -> str:
     )
     at_once, found = became(trial, done, where)
     mute = call == "write" and nth.endswith("+") and not done.err
-    judge(done, case.does[0].endswith("sftpjail"), found, at_once, mute)
+    is_ours = case.does[0].endswith("sftpjail")
+    judge(done, is_ours, found, at_once, mute)
+    if is_ours and done.code in (1, 4) and not mute:
+        assert SAYS.get(error, "") in done.err, done
     trial.reset(found, where)
     return f"{done.code} {found}"
 

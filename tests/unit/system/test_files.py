@@ -447,7 +447,10 @@ def test_files_of_ours_are_roots_alone_and_no_links(directory: Path, kind: str) 
     [
         (errno.EPERM, "lsattr -d {}"),
         (errno.ENOSPC, "df {}"),
-        (errno.EDQUOT, "df {}"),
+        (
+            errno.EDQUOT,
+            "a quota is used up there, and `df {0}` may show space that is left: see `repquota -a`",
+        ),
         (errno.EROFS, "df {}"),
         (errno.EIO, ""),
     ],
