@@ -60,15 +60,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="leave out accounts that cannot be as FILE wants, instead of doing nothing",
     )
     parser.add_argument(
-        "--yes", action="store_true", help="shut out and let in again without asking"
+        "--yes",
+        action="store_true",
+        help="shut out, let in again and, with --prune, un-jail without asking",
     )
 
 
 def refuse_options(given: argparse.Namespace) -> None:
-    """Refuse these options if there is no file of accounts. Raises UsageError."""
+    """Refuse these options if there is no file of accounts. Raises UsageError.
+
+    --yes is for --prune as well.
+    """
     for option in ("format", "missing", "keep_going", "yes"):
-        if getattr(given, option):
+        if getattr(given, option) and not (option == "yes" and given.prune):
             words = f"--{option.replace('_', '-')} is for a file of accounts"
+            if option == "yes":
+                words += " and for --prune"
             advice = "a list of names is one with the header name, and --format csv"
             raise UsageError(words, advice=advice if given.file is not None else "give FILE")
 

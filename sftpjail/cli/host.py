@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from shlex import quote
@@ -31,6 +32,7 @@ from ..operations.apply import (
     refusals,
     refuse_unknown,
     refuse_untaken,
+    reopened,
     still_jailed,
     unanswered,
 )
@@ -40,7 +42,7 @@ from ..operations.events import left_events, remove_events
 from ..operations.imports import seen_by_setup
 from ..paths import ACCOUNTS
 from .accounts_file import add_options, apply_file, read_accounts, refuse_options
-from .context import Command, Context
+from .context import Command, Context, printable
 from .renames import rename_all
 
 
@@ -87,7 +89,8 @@ def _register_apply(add_parser: Command) -> None:
     parser.add_argument(
         "--prune",
         action="store_true",
-        help="also remove what is left of accounts that are gone or no longer jailed",
+        help="also remove what is left of accounts that are gone, and with --yes of those that are "
+        "no longer jailed",
     )
     add_options(parser)
     parser.set_defaults(run=apply)
@@ -262,15 +265,16 @@ def _apply(context: Context, wanted: Sequence[str] | None) -> int:
         context.say(["nothing to do: all is as it should be"])
         _keep_hourly(context)
         return context.close(0)
+    agreed = _agreed(context)
     with context.engine() as engine:
         engine, renamed = rename_all(context, engine)
         jails = jailed(engine.config, engine.host)
         chosen = _chosen(jails, wanted, among)
         skipped = guarded(engine, chosen)
         last: list[Event] = []
-        unknown = unanswered(engine.host)
+        unknown: list[str | Problem] = [*unanswered(engine.host)]
         if context.arguments.prune:
-            departed, doubts = prunable(engine, jails)
+            departed, doubts = prunable(engine, jails, agreed)
             unknown += doubts
             for account in departed:
                 last += remove_events(account, engine.host, deleted=False)
@@ -289,6 +293,31 @@ def _apply(context: Context, wanted: Sequence[str] | None) -> int:
     failed = [*_problems(errors), *plan.behind]
     context.answer_problems([*unknown, *veto, *failed, *told, *reports])
     return context.close(1 if errors or veto or unknown else 0)
+
+
+def _agreed(context: Context) -> frozenset[str] | None:
+    """Ask which accounts that left their groups `apply --prune` makes ordinary ones.
+
+    This happens before the lock is taken, so that no useradd waits for a person at a terminal.
+
+    Returns:
+        their names; None for all.
+    """
+    given = context.arguments
+    if given.yes:
+        return None
+    asking = given.prune and sys.stdin.isatty() and sys.stdout.isatty()
+    if not asking or context.json or context.dry_run:
+        return frozenset()
+    with context.engine(reading=True, tolerant=False) as engine:
+        found = reopened(engine, jailed(engine.config, engine.host))
+    if not found:
+        return frozenset()
+    words = some([f"{name} with {ways}" for name, ways in found.items()], 8, "; ")
+    print(f"No longer jailed: {printable(words)}. Ordinary accounts? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return frozenset(found)
+    return frozenset()
 
 
 def _applied(plan: Plan) -> str:

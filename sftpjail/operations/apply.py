@@ -13,22 +13,23 @@ from ..engine.engine import Engine, interrupted
 from ..engine.manager import Manager
 from ..engine.plan import OURS, Event, OnSetup, OnUserCreate, Plan
 from ..errors import SftpJailError
-from ..escapes import look_at, shown, some
+from ..escapes import Choice, look_at, shown, some
 from ..host import Host
 from ..jails.closing import list_after
 from ..jails.directory import lost_groups, silent, unseen
-from ..jails.guards import why_not
+from ..jails.guards import is_namesake, why_not
 from ..jails.leftovers import is_regrouped, leftovers
 from ..jails.membership import is_valid, jailed, name_now, refuse_name, untaken
-from ..model import Account
+from ..model import Account, Problem
 from ..openssh.match_blocks import with_former_methods
 from ..paths import HOST_RECORD
 from ..system import departures
 from .events import closing, create_events
-from .keys import FirstKeys
+from .keys import FirstKeys, old_place
 from .limits import limited_by
 from .renames import next_renaming
 
+PRUNE = "sftpjail apply --prune"
 # If this many accounts fail in a row, apply assumes that something is wrong with the host.
 PATIENCE = 20
 
@@ -205,25 +206,109 @@ def unanswered(host: Host) -> list[str]:
     ]
 
 
-def prunable(engine: Engine, jails: dict[str, Account]) -> tuple[list[Account], list[str]]:
-    """Return the accounts whose remains may be removed, and sentences about the doubtful ones.
+def prunable(
+    engine: Engine, jails: Mapping[str, Account], agreed: Container[str] | None
+) -> tuple[list[Account], list[str | Problem]]:
+    """Return the accounts whose remains may be removed, and what to say about the doubtful ones.
 
     An offline SSSD that has lost its cache denies that any account exists. So on a host with a
     directory service, a missing account counts as deleted only if another known account of the
     directory service is found. Whose group is gone, or another one by now, has not left it, and
-    stays as it is: an administrator must say whether it is an ordinary account.
+    stays as it is: an administrator must say whether it is an ordinary account. So do accounts
+    that exist and are in no jail group. Whether somebody has taken them out, or has made the group
+    anew with the gid that it had, nothing on the host tells.
+
+    Args:
+        engine: with the facts.
+        jails: the accounts that are jailed.
+        agreed: those that an administrator wants to be ordinary accounts; None for all.
     """
     host = engine.host
-    found = list(leftovers(engine.config, host, jails).values())
+    found = list(leftovers(engine.config, host, dict(jails)).values())
     regrouped = [one.name for one in found if is_regrouped(one.name, engine.config, host)]
-    accounts, doubts = _gone_or_silent([one for one in found if one.name not in regrouped], host)
+    others, doubts = _gone_or_silent([one for one in found if one.name not in regrouped], host)
+    accounts: list[Account] = []
+    left: list[Problem] = []
+    for one in others:
+        problem = None
+        if agreed is not None and one.name not in agreed:
+            problem = departed(one, engine, jails)
+        if problem is None:
+            accounts.append(one)
+        else:
+            every = Choice("to make all such accounts ordinary ones", f"{PRUNE} --yes")
+            choices = (*problem.choices, every)
+            left.append(replace(problem, what="is not pruned", choices=choices))
     kept = [
         f"{name} is not pruned: it left no group, but {host.origin(name).group}, which has jailed "
         f"it, is gone or another group now. To jail it again: sftpjail adopt {quote(name)}; "
         f"to make it an ordinary account: sftpjail remove {quote(name)}"
         for name in regrouped
     ]
-    return accounts, doubts + kept
+    return accounts, [*doubts, *kept, *left]
+
+
+def reopened(engine: Engine, jails: Mapping[str, Account]) -> dict[str, str]:
+    """Return the accounts that `apply --prune` makes ordinary ones if it may, and how they get in.
+
+    Raises:
+        SftpJailError: a record is damaged.
+    """
+    _, doubts = prunable(engine, jails, ())
+    found = [one for one in doubts if isinstance(one, Problem)]
+    return {one.about: _ways_in(engine.host.account(one.about), engine.host) for one in found}
+
+
+def departed(account: Account, engine: Engine, jails: Mapping[str, Account]) -> Problem | None:
+    """Return the problem of an account that is in no jail group any more, with both its remedies.
+
+    Args:
+        account: with the profile that its remains suggest.
+        engine: with the facts.
+        jails: the accounts that are jailed.
+
+    Returns:
+        None if there is no such account, or if what is left was another one's of its name: nobody
+        is let in when that goes.
+    """
+    host, name = engine.host, account.name
+    if host.account(name) is None or is_namesake(account, host):
+        return None
+    why = "it left its profile's group"
+    group = host.origin(name).group
+    if group and not any(_was_jailed_by(group, one, host) for one in jails.values()):
+        why = f"nobody whom {group} has jailed is in it, as when it was removed and made anew"
+    ordinary = f"to make it an ordinary account with {_ways_in(host.account(name), host)}"
+    choices = [Choice(ordinary, f"sftpjail remove {quote(name)}")]
+    if not why_not(account, host):
+        choices.insert(0, Choice("to jail it again", f"sftpjail adopt {quote(name)}"))
+    what = "left something of a jail behind"
+    return Problem(what, why, choices=tuple(choices), about=name)
+
+
+def _was_jailed_by(group: str, account: Account, host: Host) -> bool:
+    """Return whether a jailed account is in a group, and has been before by its record."""
+    if account.profile is None or account.profile.group != group:
+        return False
+    with contextlib.suppress(SftpJailError):  # a damaged record is reported elsewhere
+        return host.origin(account.name).group == group
+    return False
+
+
+def _ways_in(account: Account | None, host: Host) -> str:
+    """Return what an account has outside of its jail: the shell, a password, and keys."""
+    from ..jails.states import has_password  # late, as in `released_by`
+
+    if account is None:
+        return "nothing"
+    was = host.origin(account.name).was
+    ways = [f"the shell {shown(was.get('shell', account.shell) or '/bin/sh')}"]
+    if has_password(host.shadow(account.name)):
+        ways.append("its password")
+    keys = old_place(replace(account, home=was.get("home", account.home)))
+    if host.lstat(keys) is not None:
+        ways.append(f"the keys in {shown(keys)}")
+    return " and ".join(ways)
 
 
 def _gone_or_silent(accounts: list[Account], host: Host) -> tuple[list[Account], list[str]]:

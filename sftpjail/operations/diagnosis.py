@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from shlex import quote
 
@@ -29,13 +29,12 @@ from ..jails.leftovers import (
 from ..jails.membership import called_now, find_jailed, jailed, lost, untaken
 from ..jails.renames import is_same_person, same
 from ..model import Account, Problem, inside, valid_name
-from .apply import guarded, plan_all, refusals, unanswered
+from .apply import PRUNE, departed, guarded, plan_all, refusals, unanswered
 from .events import create_events, remove_events
 from .renames import clash
 
 THOROUGH = 50  # for up to this many accounts, sshd and other programs are run for each of them
 SETUP = "sftpjail setup"
-PRUNE = "sftpjail apply --prune"
 # In a sentence; " / " stands between the lines of what a program says.
 _PATH = re.compile(r"(?<![^\s'\"(])/[^\s:;,'\")]+")
 
@@ -411,13 +410,13 @@ def _remains(engine: Engine, jails: dict[str, Account]) -> Iterator[Problem]:
             yield problem
 
 
-def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Problem | None:
+def _left_behind(account: Account, engine: Engine, jails: Mapping[str, Account]) -> Problem | None:
     """Return the problem of what the former jail of an account has left.
 
     Args:
         account: as its record has it; the account itself may be gone.
         engine: with the facts.
-        jails: the names of the accounts that are jailed.
+        jails: the accounts that are jailed.
 
     Returns:
         None if a directory service denies the account, or another problem says it already.
@@ -446,7 +445,8 @@ def _left_behind(account: Account, engine: Engine, jails: Collection[str]) -> Pr
     if exists:
         gone = "it left its profile's group"
     if engine.plan(remove_events(account, host, deleted=False), tolerant=True):
-        return Problem("left something of a jail behind", gone, PRUNE, about=name)
+        problem = departed(account, engine, jails)
+        return problem or Problem("left something of a jail behind", gone, PRUNE, about=name)
     return _left_files(account, gone, host)
 
 
@@ -482,7 +482,13 @@ def _inherited(name: str, other: Account, host: Host) -> Problem:
     if former_name(other, host) == name:
         if is_same_person(other, name, host):
             why = f"it was renamed, and {shown(other.name)} is not jailed"
-            return Problem(what, why, PRUNE, about=name)
+            adopt = f"sftpjail apply && sftpjail adopt {quote(other.name)}"
+            ordinary = f"sftpjail apply && sftpjail remove {quote(other.name)}"
+            both = (
+                Choice("to jail it again", adopt),
+                Choice("to make it an ordinary account", ordinary),
+            )
+            return Problem(what, why, choices=both, about=name)
         label, command = same(other.name)
         again = [Choice(f"{label}, to jail it again", command)]
     else:
@@ -505,6 +511,9 @@ def _left_files(account: Account, gone: str, host: Host) -> Problem:
         gone: a phrase that says so.
         host: the facts.
     """
+    forget = PRUNE
+    if host.account(account.name) is not None:
+        forget = f"sftpjail remove {quote(account.name)}"
     made = [path for path in host.origin(account.name).made if host.lstat(path) is not None]
     # Leave out the paths that are below another one.
     left = [path for path in made if not any(inside(path, o) for o in made if o != path)]
@@ -517,8 +526,8 @@ def _left_files(account: Account, gone: str, host: Host) -> Problem:
     choices: tuple[Choice, ...] = ()
     if delete and all(keep) and not below:
         choices = (
-            Choice("to keep them out of the way", " && ".join([*keep, PRUNE])),
-            Choice("to delete them", f"{delete} && {PRUNE}"),
+            Choice("to keep them out of the way", " && ".join([*keep, forget])),
+            Choice("to delete them", f"{delete} && {forget}"),
         )
     advice: str = "" if choices else fixes.advice(left[0], host)
     if below:

@@ -101,7 +101,7 @@ def test_another_ones_jail_and_an_expiry_that_is_over(machine: Machine) -> None:
     assert "bob:" not in done.err, "bob keeps his jail, whoever else is said to be at home in it"
     machine.sftp("bob", bob, "put /etc/hostname proof", check=True)
     machine.sh("gpasswd -d eve sftponly; usermod -d /home/eve eve")
-    machine.run("sftpjail", "apply", "--prune")
+    machine.run("sftpjail", "apply", "--prune", "--yes")
     assert expiry(machine, "eve") == "11323" and not machine.exists(
         "/var/lib/sftpjail/accounts/eve"
     )

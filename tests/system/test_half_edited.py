@@ -45,7 +45,7 @@ def test_a_damaged_record(machine: Machine, text: str, jailed: bool) -> None:
     bob_is_fixed(machine, key)
     for command in commands(machine.run("sftpjail", "check", check=False).out):
         machine.sh(command)
-    done = machine.run("sftpjail", "apply", "--prune")
+    done = machine.run("sftpjail", "apply", "--prune", "--yes")
     assert fstab(machine, "alice") if jailed else not fstab(machine, "alice")
     assert "damaged" not in machine.run("sftpjail", "check", check=False).out
 

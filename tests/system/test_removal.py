@@ -192,8 +192,10 @@ def test_who_has_left_the_group_keeps_everything_until_prune(machine: Machine) -
     machine.run("sftpjail", "apply")
     assert len(mounted(machine)) == 3
     done = machine.run("sftpjail", "check", check=False)
-    assert done.code == 3 and "sftpjail apply --prune" in done.out, done
-    machine.run("sftpjail", "apply", "--prune")
+    assert done.code == 3 and "it an ordinary account with the shell" in done.out, done
+    refused(machine, "sftpjail", "apply", "--prune", says="to jail it again: sftpjail adopt alice")
+    assert len(mounted(machine)) == 3
+    machine.run("sftpjail", "apply", "--prune", "--yes")
     assert mounted(machine) == [] and not machine.exists("/srv/sftp/alice")
     assert machine.exists(f"{WEB}/hers")
 

@@ -164,6 +164,38 @@ def test_files_of_sshd_that_are_newer_stop_no_new_account(machine: Machine) -> N
         works(machine, name, "/root/keys/eve")
 
 
+def test_prune_opens_nobody_of_a_group_with_the_same_gid(machine: Machine) -> None:
+    """Removed and made anew with its gid, it is as if everybody had been taken out."""
+    open_minded(machine)
+    ready(machine)
+    keys = {name: jail(machine, name) for name in ("ann", "bob")}
+    for name in keys:
+        keyed(machine, name)
+        machine.run("usermod", "-s", "/bin/sh", name)
+        assert "uid=" not in machine.ssh(name, keys[name], "id").out
+    machine.run("sftpjail", "apply")
+    machine.run("sftpjail", "disable", "bob")
+    machine.sh(
+        "gid=$(getent group sftponly | cut -d: -f3); groupdel sftponly; groupadd -g $gid sftponly"
+    )
+    for command in ("apply --prune", "check --fix", "--json apply --prune"):
+        before = machine.listing("/etc/passwd", "/srv", "/etc/fstab", "/var/lib/sftpjail/accounts")
+        done = machine.sh(f"sftpjail {command}", check=False)
+        assert done.code in (1, 3) and "nobody whom sftponly has jailed is in it" in str(done), done
+        after = machine.listing("/etc/passwd", "/srv", "/etc/fstab", "/var/lib/sftpjail/accounts")
+        assert after == before, command
+    shut(machine, "bob", keys["bob"])
+    machine.sh("sftpjail adopt ann; gpasswd -a bob sftponly; sftpjail apply")
+    works(machine, "ann", keys["ann"])
+    shut(machine, "bob", keys["bob"])
+    machine.sh("sftpjail enable bob; gpasswd -d ann sftponly; sftpjail apply")
+    done = machine.run("sftpjail", "apply", "--prune", check=False)
+    assert "ann: is not pruned (it left its profile's group)" in done.err, done
+    machine.run("sftpjail", "apply", "--prune", "--yes")
+    assert "uid=" in machine.ssh("ann", keys["ann"], "id").out, "an ordinary account"
+    works(machine, "bob", keys["bob"])
+
+
 def test_prune_opens_nobody_whose_group_was_made_anew(machine: Machine) -> None:
     """Renamed and made anew, or removed and made anew: it left no group, and stays as it is."""
     open_minded(machine)

@@ -242,7 +242,7 @@ CASES: dict[str, Case] = {
     "apply after a rename": Case(
         ours("apply"), f"usermod -l alice alicia; sftpjail apply; {RENAME}", RENAME
     ),
-    "apply --prune": Case(ours("apply", "--prune"), f"{CAROL}; {LEAVE}", LEAVE),
+    "apply --prune": Case(ours("apply", "--prune", "--yes"), f"{CAROL}; {LEAVE}", LEAVE),
     "apply of five": Case(
         ours("apply"),
         f"for name in {FIVE}; do sftpjail remove $name; usermod -aG sftponly $name; done",

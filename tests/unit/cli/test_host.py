@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import sys
@@ -426,9 +427,34 @@ def test_apply_removes_only_when_asked(run: Run, stage: Stage) -> None:
     stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
     assert run("apply") == (0, "nothing to do: 0 jails checked, all is as it should be\n")
     assert has_jail(stage, "ann")
-    assert run("apply", "--prune") == (0, "applied: ann\n"), run.err
+    nothing = "nothing to do: 0 jails checked, all is as it should be\n"
+    assert run("apply", "--prune") == (1, nothing), "it would be an ordinary account"
+    assert has_jail(stage, "ann") and "ann: is not pruned" in run.err
+    assert "to jail it again: sftpjail adopt ann\n" in run.err
+    assert "the shell /bin/bash: sftpjail remove ann\n" in run.err
+    assert "ordinary ones: sftpjail apply --prune --yes\n" in run.err
+    assert run("apply", "--prune", "--yes") == (0, "applied: ann\n"), run.err
     assert not (stage.tree.root / "srv/sftp/ann").exists()
     assert stage.tree.shown == {}
+
+
+def test_prune_asks_for_nobody_who_is_gone(run: Run, stage: Stage) -> None:
+    stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
+    stage.tree.people = [line for line in stage.tree.people if not line.startswith("ann:")]
+    assert run("apply", "--prune") == (0, "applied: ann\n"), run.err
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1), ("", 1)])
+def test_prune_asks_on_a_terminal(
+    run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    stage.tree.group_lines = [line.replace(":500:ann", ":500:") for line in stage.tree.group_lines]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{answer}\n"))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    done, said = run("apply", "--prune")
+    assert "No longer jailed: ann with the shell /bin/bash. Ordinary accounts? [y/N] " in said
+    assert done == code and has_jail(stage, "ann") == bool(code)
 
 
 @pytest.mark.parametrize("renamed", [True, False])

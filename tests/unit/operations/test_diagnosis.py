@@ -270,14 +270,37 @@ def leave(stage: Stage) -> None:
 
 def test_who_left_the_group_leaves_a_jail(stage: Stage) -> None:
     leave(stage)
-    assert [(f.about, f.what, f.why, f.fix) for f in judge(stage.engine(), [])] == [
-        (
-            "ann",
-            "left something of a jail behind",
-            "it left its profile's group",
-            "sftpjail apply --prune",
-        )
-    ]
+    (found,) = judge(stage.engine(), [])
+    assert found.describe() | {"severity": "", "concerns": []} == {
+        "about": "ann",
+        "concerns": [],
+        "severity": "",
+        "what": "left something of a jail behind",
+        "why": "nobody whom sftponly has jailed is in it, as when it was removed and made anew",
+        "fix": "",
+        "choices": [
+            {"label": "to jail it again", "command": "sftpjail adopt ann"},
+            {
+                "label": "to make it an ordinary account with the shell /bin/bash",
+                "command": "sftpjail remove ann",
+            },
+        ],
+        "advice": "",
+    }
+
+
+def test_a_group_of_the_same_gid_made_anew_is_suspected(stage: Stage) -> None:
+    """Nothing tells groupdel and groupadd -g from gpasswd -d, but that nobody is left of all."""
+    for name, uid in (("ann", 1001), ("bob", 1002)):
+        record = stage.tree.root / f"var/lib/sftpjail/accounts/{name}"
+        words = json.loads(record.read_text()) if record.exists() else {"uid": uid}
+        record.write_text(json.dumps(words | {"group": "sftponly", "gid": 500}))
+    leave(stage)
+    why = {one.about: one.why for one in judge(stage.engine(), [])}
+    assert "nobody whom sftponly has jailed is in it" in why["ann"]
+    stage.join("sftponly", "bob")
+    why = {one.about: one.why for one in judge(stage.engine(), []) if "behind" in one.what}
+    assert why == {"ann": "it left its profile's group"}
 
 
 def hidden(path: str) -> str:
@@ -387,8 +410,12 @@ def test_nothing_is_nobodys_while_its_uid_lives(stage: Stage) -> None:
     uid = stage.engine().host.accounts["anna"].uid
     stage.tree.write("/var/lib/sftpjail/accounts/ann", json.dumps(record | {"uid": uid}))
     problems = judge(stage.engine(), [])
-    assert [(one.about, one.fix) for one in problems] == [("ann", "sftpjail apply --prune")]
-    assert "anna is not jailed" in problems[0].why, "which --prune renames first"
+    assert [(one.about, one.fix) for one in problems] == [("ann", "")]
+    assert "anna is not jailed" in problems[0].why
+    assert [one.command for one in problems[0].choices] == [
+        "sftpjail apply && sftpjail adopt anna",
+        "sftpjail apply && sftpjail remove anna",
+    ]
     stage.join("sftponly", "anna")
     (problem,) = judge(stage.engine(), [])
     assert problem.about == "anna" and problem.fix == "sftpjail apply"
