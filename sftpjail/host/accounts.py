@@ -61,6 +61,7 @@ class People:
         self._listed: dict[str, tuple[int, frozenset[str]] | None] = {}
         self._strangers: dict[str, Account | None] = {}
         self._joined: dict[str, Group | None] = {}
+        self._of_services: dict[int, list[Group]] = {}
 
     @cached_property
     def _services(self) -> tuple[str, ...]:
@@ -320,26 +321,67 @@ class People:
         return self.group_of(gid) or str(gid)
 
     def known_as(self, name: str) -> str:
-        """Return the local group by whose name getgrgid(3) knows the gid of a local group.
+        """Return the group by whose name getgrgid(3) knows the gid of a group.
 
         It is another one where two lines of group(5) have the same gid: the first line answers.
+        group(5) answers before a directory service, so that a local group takes the name of one
+        that has its gid there.
         """
         group = self.groups.get(name)
         if group is None:
-            return name
+            found = self.group(name)
+            if found is None:
+                return name
+            return self.group_of(found.gid) or name
         same = (one.name for one in self.groups.holding(f":{group.gid}") if one.gid == group.gid)
         return next(same, name)
 
     def known_by(self, name: str) -> list[Group]:
-        """Return the other local groups whose gid getgrgid(3) knows by the name of a local group.
+        """Return the other groups whose gid getgrgid(3) knows by the name of a local group.
 
-        Their members are in this group too, for sshd and for the kernel.
+        Their members are in this group too, for sshd and for the kernel. Of a directory service's
+        group, these are the local accounts that it is said to have: `groups_of` knows the others.
         """
         group = self.groups.get(name)
         if group is None or self.known_as(name) != name:
             return []
         same = self.groups.holding(f":{group.gid}")
-        return [one for one in same if one.gid == group.gid and one.name != name]
+        local = [one for one in same if one.gid == group.gid and one.name != name]
+        return [*local, *map(self._local_members, self._beside_local(group))]
+
+    def _local_members(self, group: Group) -> Group:
+        """Return a directory service's group with those members alone that are local accounts.
+
+        It may list them and yet not say so of them: SSSD knows no groups of accounts that it does
+        not have.
+        """
+        found = []
+        for name in group.members:
+            account = self.accounts.get(name)
+            if account and group.gid in os.getgrouplist(name, account.gid):
+                found.append(name)
+        return Group(group.name, group.gid, tuple(found))
+
+    def _beside_local(self, group: Group) -> list[Group]:
+        """Return the groups that directory services have with the gid of a local group.
+
+        The C library never shows them: it takes the local one. So each service is asked alone.
+        """
+        if self.files.root or "group" in self._local_only:
+            return []
+        if group.gid not in self._of_services:
+            words = re.sub(r"\[.*?\]", " ", self._sources("group")).split()
+            asked = (
+                self.programs.ask(["getent", "-s", f"group:{one}", "group", str(group.gid)])
+                for one in words
+                if one not in LOCAL
+            )
+            lines = [
+                line for answer in asked if answer.code == 0 for line in answer.out.split("\n")
+            ]
+            found = account_files.groups("\n".join(lines)).values()
+            self._of_services[group.gid] = [one for one in found if one.gid == group.gid]
+        return [one for one in self._of_services[group.gid] if one.name != group.name]
 
     def group(self, name: str) -> Group | None:
         """Return a group, local or from a name service, or None; members of both are joined."""
@@ -407,7 +449,8 @@ class People:
         every = [entry for entry in pwd.getpwall() if entry.pw_name not in self.accounts]
         names = [
             member
-            for member in group.members
+            for one in (group, *self._beside_local(group))
+            for member in one.members
             if member not in self.accounts and self.account(member)
         ]
         names += [entry.pw_name for entry in every if entry.pw_gid == group.gid]

@@ -256,8 +256,9 @@ def lost(account: Account, host: Host) -> SftpJailError | None:
 
 
 def shares_gid(profile: Profile, host: Host) -> bool:
-    """Return whether another group has the gid of a profile's, and comes before it in group(5).
+    """Return whether another group has the gid of a profile's, and comes before it.
 
+    It is in an earlier line of group(5), or the profile's is a directory service's and it is local.
     sshd asks for the names of the gids that an account has (groupaccess.c, ga_init), and gets that
     of the first group.
     """
@@ -270,7 +271,8 @@ def shares_gid(profile: Profile, host: Host) -> bool:
 
 def same_gid(profile: Profile, host: Host) -> SftpJailError:
     """Return the error that another group has the gid of the group of a profile."""
-    group, other = host.people.groups[profile.group], host.people.known_as(profile.group)
+    group, other = host.group(profile.group), host.people.known_as(profile.group)
+    assert group is not None  # else nothing has its gid
     command = host.files.once((same_gid, group.name), partial(_other_gid, group, host))
     return NotJailed(
         f"the group {shown(other)} has the gid of {group.name} ({group.gid}), and comes before it",
@@ -282,8 +284,14 @@ def same_gid(profile: Profile, host: Host) -> SftpJailError:
 def _other_gid(group: Group, host: Host) -> str:
     """Return the command that gives a group a gid that no other has, or advice.
 
-    groupmod(8) takes the accounts along whose primary group it is, whichever of the two is meant.
+    groupmod(8) takes the accounts along whose primary group it is, whichever of the two is meant,
+    and changes local groups alone.
     """
+    if group.name not in host.people.groups:
+        other = quote(host.people.known_as(group.name))
+        return Advice(
+            f"give one of them another gid, in the directory service or: groupmod -g GID {other}"
+        )
     if any(account.gid == group.gid for account in host.accounts.values()):
         return Advice(f"give one of them another gid: groupmod -g GID {quote(group.name)}")
     taken = {one.gid for one in host.people.groups.values()}

@@ -297,6 +297,12 @@ def _refuse_to_stay(account: Account, groups: Sequence[Group], host: Host) -> No
             )
     alike = [one for group in groups for one in host.people.known_by(group.name)]
     for group in alike:
+        if account.name in group.members and group.name not in host.people.groups:
+            raise SftpJailError(
+                f"{account.name} is in {shown(group.name)} of a directory service, which has the "
+                f"gid of a jail group ({group.gid}), so that sshd jails it all the same",
+                advice=f"take it out there, or give {shown(group.name)} another gid",
+            )
         if account.name in group.members:
             raise SftpJailError(
                 f"{account.name} is in {group.name}, which has the gid of a jail group "

@@ -205,8 +205,13 @@ keys_command = {command}
 
 def jails(directory: Directory, mounts: str, home: str = "bind") -> Machine:
     """A host that is set up for the members of a group of the directory."""
-    machine = directory.machine
     directory.add_group("dirusers", 20002, "ida")
+    return jails_of_local(directory, mounts, home)
+
+
+def jails_of_local(directory: Directory, mounts: str = "session", home: str = "bind") -> Machine:
+    """A host that is set up for the members of the group dirusers, wherever that is."""
+    machine = directory.machine
     command = directory.keys_command.removesuffix(" %u")
     machine.write(
         "/etc/sftpjail/sftpjail.conf", CONFIG.format(mounts=mounts, home=home, command=command)
@@ -473,3 +478,68 @@ def test_members_of_userdb_get_no_user_manager(machine: Machine, directory: Dire
         for uid in ("4242", "4243")
     }
     assert decided == {"4242": 1, "4243": 0}
+
+
+def states(machine: Machine) -> dict[str, str]:
+    """What `list` says of each jail."""
+    found = json.loads(machine.run("sftpjail", "--json", "list").out)["jails"]
+    return {one["user"]: one["state"] for one in found}
+
+
+def sees_the_host(machine: Machine, name: str, key: str) -> bool:
+    return "uid=" in machine.ssh(name, key, "id").out
+
+
+def test_a_local_group_with_the_gid_of_a_directorys(
+    machine: Machine, directory: Directory, stranger: str
+) -> None:
+    """sshd knows the gid by the local name alone, so that the directory's group jails nobody."""
+    jails(directory, "session")
+    works(machine, "ida", stranger)
+    assert states(machine) == {"ida": "ok"}
+    machine.run("groupadd", "-o", "-g", "20002", "crew")
+    directory.forget()
+    assert machine.run("id", "-Gn", "ida").out.split() == ["people", "crew"]
+    assert states(machine) == {"ida": "open"}
+    done = machine.run("sftpjail", "check", check=False)
+    assert done.code == 3, done
+    assert "the group crew has the gid of dirusers (20002), and comes before it" in done.out, done
+    done = machine.run("sftpjail", "apply", check=False)
+    assert done.code == 1 and "shut out until this is fixed: the group crew" in done.err, done
+    assert not sees_the_host(machine, "ida", stranger)
+    shut(machine, "ida", stranger)
+    assert states(machine) == {"ida": "closed"}
+    machine.run("groupdel", "crew")
+    directory.forget()
+    machine.run("sftpjail", "apply")
+    works(machine, "ida", stranger)
+    machine.run("sftpjail", "check")
+
+
+def test_a_directorys_group_with_the_gid_of_a_local_one(
+    machine: Machine, directory: Directory, stranger: str
+) -> None:
+    """Who is in it is in the jail group, for sshd and for us; `check` says so."""
+    directory.add_group("eng", 20002, "ida", "bob")
+    machine.sh("groupadd -o -g 20002 dirusers; useradd -m bob; useradd -m carl")
+    jails_of_local(directory)
+    done = machine.run("sftpjail", "teardown", check=False)
+    assert done.code == 1 and "has ida in dirusers" in done.err, done
+    works(machine, "ida", stranger)
+    assert states(machine)["ida"] == "ok"
+    key = machine.keygen("bob")
+    for name in ("bob", "carl"):
+        machine.sh(
+            f"install -d -o {name} /home/{name}/.ssh;"
+            f"install -o {name} {key}.pub /home/{name}/.ssh/authorized_keys"
+        )
+    machine.run("sftpjail", "apply")
+    of_bob = "dirusers" in machine.run("id", "-Gn", "bob").out.split()
+    assert ("bob" in states(machine)) == of_bob, "sshd jails him where the service says so"
+    assert sees_the_host(machine, "bob", key) == (not of_bob)
+    assert "carl" not in states(machine)
+    said = machine.run("sftpjail", "check", check=False).out
+    assert "the group eng has the gid of dirusers (20002) too" in said, said
+    if of_bob:
+        done = machine.run("sftpjail", "remove", "bob", check=False)
+        assert done.code == 1 and "bob is in eng of a directory service" in done.err, done

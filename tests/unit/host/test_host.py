@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +25,7 @@ from sftpjail.jails.leftovers import leftover, leftovers
 from sftpjail.jails.membership import find, find_jailed, jailed, untaken
 from sftpjail.jails.renames import refuse_other
 from sftpjail.model import Account, Bind, Group, Origin, Profile
+from sftpjail.system.programs import Answer
 
 MANY = 10_000
 
@@ -695,6 +696,7 @@ class Service:
         self.people = {"ida": (7001, 600), "ivo": (7002, 601), "iris": (7003, 601)}
         self.groups = {"staff": (600, ["ivo"]), "other": (601, [])}
         self.lists = True
+        self.also: list[str] = []  # whom groups list, and who are said to be in none
         self.tree = tree
         self.asked: list[str] = []
         for module, name in (("pwd", "getpwnam"), ("pwd", "getpwuid"), ("pwd", "getpwall")):
@@ -729,6 +731,15 @@ class Service:
     def getgrgid(self, gid: int) -> SimpleNamespace:
         return SimpleNamespace(gr_name={g: n for n, (g, _) in self.groups.items()}[gid])
 
+    def getent(self, argv: Sequence[str], _: object) -> Answer:
+        assert argv[:-1] == ["getent", "-s", "group:sss", "group"]
+        found = [
+            f"{name}:*:{gid}:{','.join([*members, *self.also])}\n"
+            for name, (gid, members) in self.groups.items()
+            if str(gid) == argv[-1]
+        ]
+        return Answer(2 * (not found), "".join(found), "")
+
     def getgrouplist(self, name: str, gid: int) -> list[int]:
         return [gid, *(g for g, members in self.groups.values() if name in members), 9999]
 
@@ -741,10 +752,12 @@ class Service:
 
 
 @pytest.fixture
-def service(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Service:
+def service(tree: Tree, monkeypatch: pytest.MonkeyPatch, programs: Programs) -> Service:
     tree.account("ann", 1001, gid=600)
     tree.write("/etc/nsswitch.conf", "passwd: files sss\ngroup: files sss\n")
-    return Service(tree, monkeypatch)
+    service = Service(tree, monkeypatch)
+    programs.answer_by("getent", service.getent)
+    return service
 
 
 def test_a_directory_is_asked_by_name(service: Service) -> None:
@@ -765,6 +778,24 @@ def test_a_directory_is_asked_by_name(service: Service) -> None:
     assert host.in_group("ivo", "staff") and not host.in_group("ida", "other")
     service.people["odd"] = (2**32 - 1, 600)
     assert host.account("odd") is None, "that is no uid"
+
+
+def test_a_local_group_takes_the_name_of_a_services_gid(
+    service: Service, tree: Tree, programs: Programs
+) -> None:
+    """getgrgid(3) asks group(5) first, and never shows the other one."""
+    tree.group_lines = ["crew:x:601:", "sftponly:x:700:"]
+    tree.account("bob", 1002)
+    people = service.host().people
+    assert people.known_as("other") == "crew" and people.known_as("staff") == "staff"
+    assert people.known_as("nobody") == "nobody" and people.known_as("crew") == "crew"
+    service.groups["eng"], service.also = (700, ["ann", "ida"]), ["bob"]
+    assert [(one.name, one.members) for one in people.known_by("sftponly")] == [("eng", ("ann",))]
+    assert people.known_by("other") == [], "the local one has its name"
+    assert people.in_group("ann", "sftponly") and not people.in_group("bob", "sftponly")
+    assert people.group_members("sftponly") == ("ann",)
+    assert people.unseen_members("sftponly") == ["ida"]
+    assert len([argv for argv in programs.asked if argv[-1] == "700"]) == 1
 
 
 def test_a_gid_has_the_name_of_its_first_group(tree: Tree) -> None:
