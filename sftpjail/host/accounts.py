@@ -325,14 +325,17 @@ class People:
 
         It is another one where two lines of group(5) have the same gid: the first line answers.
         group(5) answers before a directory service, so that a local group takes the name of one
-        that has its gid there.
+        that has its gid there. Of two that a directory service has, nobody is asked: it is slow.
         """
         group = self.groups.get(name)
         if group is None:
             found = self.group(name)
-            if found is None:
-                return name
-            return self.group_of(found.gid) or name
+            local = []
+            if found:
+                local = self._by_gid.get(found.gid, [])
+            if local:
+                return local[0].name
+            return name
         same = (one.name for one in self.groups.holding(f":{group.gid}") if one.gid == group.gid)
         return next(same, name)
 
