@@ -13,7 +13,9 @@ and faults that it cannot know, with the reason.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -25,15 +27,20 @@ import faults_directories  # noqa: F401
 import faults_host  # noqa: F401
 import faults_keys  # noqa: F401
 import faults_mounts  # noqa: F401
-import faults_sshd  # noqa: F401
+import faults_sshd
 import healthy_hosts  # noqa: F401 - and this its hosts
 import pytest
 from bystanders import Look, Watch, lost, touched
 from faults import FAULTS, KEY, Fault, Jail, later, login
+from faults_accounts import by_any_name
 from faults_unknown import CANNOT_KNOW, UNKNOWN
+from figures import SEED
 from healthy import HEALTHY, Healthy
 from lawful import wrongs
-from machine import CONFIG, Machine
+from machine import CONFIG, Machine, Result
+
+# How often the printed commands are run where two things are wrong: one may hide the other.
+ROUNDS = 3
 
 tally: Counter[str] = Counter()
 
@@ -120,13 +127,18 @@ def _cure(good: Jail, fault: Fault, problems: Problems, choice: int = 0) -> None
         _run(good, command)
     if fault.new_key:
         good.sh(f"rm {KEY}; ssh-keygen -q -t ed25519 -N '' -f {KEY}")
-    for problem in problems:
-        if advised := re.search(r": (.*sftpjail key add alice FILE)$", problem["advice"]):
-            _run(good, advised[1].replace("FILE", f"{KEY}.pub"))
+    for command in _for_keys(problems):
+        _run(good, command)
     choices = _choices(problems)
     if choices:
         _run(good, choices[choice])
         tally["choices"] += 1
+
+
+def _for_keys(problems: Problems) -> list[str]:
+    """The commands in the advice to give alice a key, with the one that she has."""
+    found = (re.search(r": (.*sftpjail key add alice FILE)$", one["advice"]) for one in problems)
+    return [advised[1].replace("FILE", f"{KEY}.pub") for advised in found if advised]
 
 
 def _lawful(problems: Problems) -> None:
@@ -139,12 +151,19 @@ def _lawful(problems: Problems) -> None:
 
 
 def _run(good: Jail, command: str) -> None:
+    done = _tried(good, command)
+    assert done.code == 0, done
+
+
+def _tried(good: Jail, command: str) -> Result:
     began = good.machine.run("date", "+%s.%N").out.strip() if "kill -HUP" in command else ""
     done = good.machine.run("sh", "-c", command, input="y\n", check=False)
-    assert done.code == 0, done
-    if began:  # a second SIGHUP would end an sshd that has not caught the first one yet
+    if (
+        began and done.code == 0
+    ):  # a second SIGHUP would end an sshd that has not caught the first one yet
         fresh = f'until [ -n "$(find /run/sshd.pid -newermt @{began})" ]; do sleep 0.05; done'
         good.machine.run("timeout", "10", "sh", "-c", fresh)
+    return done
 
 
 def _choices(problems: Problems) -> list[str]:
@@ -231,6 +250,62 @@ def _fixed_by_check(fault: Fault, good: Jail) -> None:
         assert later(fault.witness, good) == ""
         assert _wrong(good.complaints()) == []
         tally["fixed"] += 1
+
+
+# Those that commands fix on a machine that others can share, and after which alice is still alice.
+PAIRED = [
+    fault
+    for fault in FAULTS
+    if fault.curable
+    and not (fault.new_key or fault.booted or fault.alone)
+    and fault.witness is not by_any_name
+]
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("number", range(60))
+def test_two_faults_at_once(number: int, stock: Stock) -> None:
+    """Whichever two they are: one may hide the other, or make its command fail, and then it is printed again."""
+    chance = random.Random(f"{SEED} {number}")
+    one = chance.choice(PAIRED)
+    other = chance.choice([fault for fault in PAIRED if fault != one and shared(one, fault)])
+    which = Which(chance.choice(shared(one, other)))
+    good = stock.take(which)
+    try:
+        _both_are_fixed((one, other), good, stock.watch(which))
+    except BaseException:
+        stock.drop(which)
+        raise
+
+
+def shared(one: Fault, other: Fault) -> list[str]:
+    """Where the mounts may be for both of two faults, which take no file from each other."""
+    if hasattr(faults_sshd, one.name) and hasattr(faults_sshd, other.name):
+        return []
+    return [kind for kind in one.kinds if kind in other.kinds]
+
+
+def _both_are_fixed(pair: tuple[Fault, Fault], good: Jail, watch: Watch) -> None:
+    before, shown = watch.look(), [fault.name for fault in pair]
+    with contextlib.ExitStack() as stack:
+        for fault in pair:
+            stack.enter_context(fault.breaks(good))
+        broken = watch.look()
+        for _ in range(ROUNDS):
+            found = good.complaints()
+            _lawful(found)
+            if not _wrong(found) and not any(later(fault.witness, good) for fault in pair):
+                break
+            for command in [
+                *dict.fromkeys(p["fix"] for p in found if p["fix"]),
+                *_for_keys(found),
+                *_choices(found)[:1],
+            ]:
+                _tried(good, command)
+                shown.append(command)
+        assert not _wrong(good.complaints()), shown
+        assert [later(fault.witness, good) for fault in pair] == ["", ""], shown
+        _untouched(before, broken, watch.look())
 
 
 @pytest.mark.halved

@@ -22,6 +22,7 @@ from sftpjail.system.locks import DirectoryLock
 @pytest.fixture(autouse=True)
 def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr("sftpjail.system.files.os.fchown", lambda *_: None)  # these need no root
 
 
 @contextmanager
