@@ -107,7 +107,7 @@ def _lacking(lack: Lack, host: Host, config: Config) -> Problem:
     return Problem(
         f"sshd does not jail the members of profile {lack.profile.name}: {lack}",
         "the jail is open" if lack.is_open else _short_of(lack.profile, host, config),
-        _blame(lack, host),
+        _blame(lack, host, config),
         severity="open" if lack.is_open else "broken",
     )
 
@@ -119,8 +119,12 @@ def _short_of(profile: Profile, host: Host, config: Config) -> str:
     return PENDING
 
 
-def _blame(lack: Lack, host: Host) -> str:
-    """Return the command that restores a profile's setting."""
+def _blame(lack: Lack, host: Host, config: Config) -> str:
+    """Return the command that restores a profile's setting.
+
+    Where a foreign Match block has another value of any of its settings, that comes first: `setup`
+    would refuse.
+    """
     if lack.profile.group:
         group = host.group_members(lack.profile.group)
     else:
@@ -128,13 +132,13 @@ def _blame(lack: Lack, host: Host) -> str:
     names = [name for name in (*lack.profile.match_user, *(group or ())) if is_valid(name)]
     if peculiar(lack.connection):
         names.append(PROBE)  # a Match line about connections applies to everybody
-    found = None
     if names:
         found = effective(host, names[0], lack.connection)
-    keyword = lack.line.partition(" ")[0]
-    if found and in_foreign_match(keyword, found, host):
         member = Account(names[0], -1, -1, home="/nonexistent", profile=lack.profile)
-        return except_for([found.origins[keyword]], member, host)
+        for line in (lack.line, *settings(lack.profile, config, host)):
+            keyword, _, wanted = line.partition(" ")
+            if found.get(keyword) != wanted and in_foreign_match(keyword, found, host):
+                return except_for([found.origins[keyword]], member, host)
     if not peculiar(lack.connection):
         return SETUP
     return look_at(f"grep -in -A9 ^match {MAIN} {DIRECTORY}/*.conf")

@@ -34,7 +34,7 @@ def differing(
             foreign = in_foreign_match(keyword, found, host)
             blamed.setdefault(found.origins[keyword][0] if foreign else "", []).append(keyword)
     problems = []
-    for path, keywords in blamed.items():
+    for path, keywords in sorted(blamed.items(), key=lambda item: not item[0]):  # setup comes last
         now = ", ".join(
             f"{keyword} {found.get(keyword) or 'unset'}" for keyword in keywords
         ) + where_from(connection)

@@ -10,7 +10,7 @@ import pytest
 from fakes import Programs, Tree
 from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 
-from sftpjail import Choice, Fact, Problem, Profile
+from sftpjail import Account, Choice, Fact, Problem, Profile
 from sftpjail.config import Config
 from sftpjail.jails.states import States
 from sftpjail.openssh.settings import effective
@@ -122,6 +122,19 @@ def test_on_check_blames_the_line_above_ours(tree: Tree, fire: Fire) -> None:
     (problem,) = fire("sshd", "on_check", tree.host(), account=None)
     assert "allowtcpforwarding no is not in force" in problem.what
     assert problem.fix == f"sed -i '3s/^/#/' {ADMIN} && {RELOAD}"
+
+
+@pytest.mark.parametrize("account", [None, ann()], ids=["host", "jail"])
+def test_on_check_frees_setup_of_the_line_that_stops_it(
+    tree: Tree, fire: Fire, account: Account | None
+) -> None:
+    """Where our block is gone, too, `setup` is refused until another one is out of its way."""
+    tree.write(DROPIN, "")
+    tree.write(ADMIN, "Match Group sftponly\n    X11Forwarding yes\n")
+    reload(tree)
+    fixes = [problem.fix for problem in fire("sshd", "on_check", tree.host(), account=account)]
+    assert fixes[0] == f"sed -i '2s/^/#/' {ADMIN} && {RELOAD}"
+    assert fixes[1:] == ["sftpjail setup"] * (account is not None)
 
 
 def test_on_check_looks_at_users_and_groups_of_each_profile(tree: Tree, fire: Fire) -> None:
