@@ -32,9 +32,7 @@ from ..jails.guards import guard, is_namesake
 from ..jails.homes import refusal
 from ..jails.leftovers import former_name
 from ..jails.membership import find, not_jailed, refuse_missing
-from ..jails.owners import resolve
 from ..jails.renames import refuse_renamed
-from ..jails.sharing import resolve as group_id
 from ..model import (
     LONGEST_COMMENT,
     Account,
@@ -49,7 +47,7 @@ from ..model import (
 from ..operations.events import create_events, forget_events, leave_events
 from ..operations.keys import add_events, migrate_events, old_place, read_keys
 from ..operations.limits import limited
-from ..operations.mounts import make_bind, unusable
+from ..operations.mounts import ids_of, make_bind, unusable
 from ..operations.new_accounts import maker, makes_subvolume, profile_for, with_way_in
 from ..operations.renames import make_way, rename_event
 from .access import coming_date
@@ -361,14 +359,9 @@ def _expected(name: str, profile: Profile, context: Context, engine: Engine) -> 
 def _binds(account: Account, mounts: Sequence[MountWanted], host: Host) -> list[Bind]:
     found = []
     for one in mounts:
-        ids = None
-        if one.owner:
-            ids = resolve(one.owner, host)
-        gid = None
-        if one.group:
-            gid = group_id(one.group, host)
+        owner, group = ids_of(one.owner, one.group, host)
         places = one.source, one.target, one.read_only
-        bind = make_bind(account, *places, under_home=False, owner=ids, group=gid)
+        bind = make_bind(account, *places, under_home=False, owner=owner, group=group)
         if bind.role == "home":
             raise UsageError(
                 f"{one.target} is the home, which is made first: then give it to its owner by "

@@ -10,13 +10,12 @@ from ..engine.plan import OnMount, OnUnmount
 from ..errors import Absent, SftpJailError, UsageError
 from ..host import Host
 from ..jails.membership import find_jailed
-from ..jails.owners import named, resolve
+from ..jails.owners import named
 from ..jails.renames import refuse_renamed
 from ..jails.sharing import is_as_left
-from ..jails.sharing import resolve as group_id
 from ..model import Account, Bind, inside
 from ..openssh.pam_session import program, table
-from ..operations.mounts import make_bind, target_in, unusable
+from ..operations.mounts import ids_of, make_bind, target_in, unusable
 from ..system.namespaces import run_in_namespace
 from .context import Command, Context
 
@@ -115,12 +114,7 @@ def _wanted(account: Account, context: Context, host: Host) -> Bind:
     given = context.arguments
     if given.allow_setid and not given.owner:
         raise UsageError("--allow-setid is for --as: without that nobody gets another's files")
-    owner = None
-    if given.owner:
-        owner = resolve(given.owner, host)
-    group = None
-    if given.group:
-        group = group_id(given.group, host)
+    owner, group = ids_of(given.owner, given.group, host)
     paths = given.source, given.target
     return make_bind(
         account,

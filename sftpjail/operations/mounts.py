@@ -11,8 +11,9 @@ from ..config import Config
 from ..errors import SftpJailError, UsageError
 from ..formats.fstab import escape
 from ..host import Host
-from ..jails.owners import seen_by, strangers
+from ..jails.owners import resolve, seen_by, strangers
 from ..jails.sharing import limits
+from ..jails.sharing import resolve as group_id
 from ..jails.submounts import hidden
 from ..model import SETID, Account, Bind, Ids, Problem, Profile, group_option, id_map, normal
 
@@ -32,6 +33,25 @@ def target_in(account: Account, target: str) -> str:
         raise UsageError("the mount needs a directory of its own inside the jail, such as /web")
     escape(path)
     return path
+
+
+def ids_of(owner: str | None, group: str | None, host: Host) -> tuple[Ids | None, int | None]:
+    """Return the ids and the gid for `make_bind`, None for what was not given.
+
+    Args:
+        owner: OWNER or OWNER:GROUP, each a name or a number.
+        group: a group's name or number.
+        host: the facts.
+
+    Raises:
+        SftpJailError: there is no such account or group.
+    """
+    owner_ids, gid = None, None
+    if owner:
+        owner_ids = resolve(owner, host)
+    if group:
+        gid = group_id(group, host)
+    return owner_ids, gid
 
 
 def make_bind(

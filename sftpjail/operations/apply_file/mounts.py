@@ -8,10 +8,8 @@ from ...accounts_file.entry import MountWanted
 from ...engine.plan import Event, OnMount, OnUnmount
 from ...escapes import shown
 from ...host import Host
-from ...jails.owners import resolve
-from ...jails.sharing import resolve as group_id
 from ...model import SETID, Account, Bind, components, inner_first, inside
-from ..mounts import make_bind, target_in
+from ..mounts import ids_of, make_bind, target_in
 from .draft import Draft
 
 
@@ -45,15 +43,16 @@ def wanted_binds(
     binds = []
     for mount in mounts or ():
         old = (there or {}).get(target_in(account, mount.target))
+        owner, group = ids_of(mount.owner, mount.group, host)
         bind = make_bind(
             account,
             mount.source,
             mount.target,
             mount.read_only,
             under_home=old is not None,
-            owner=resolve(mount.owner, host) if mount.owner else None,
+            owner=owner,
             allow_setid=old is not None and SETID in old.options,
-            group=group_id(mount.group, host) if mount.group else None,
+            group=group,
         )
         binds.append(bind)
     return binds

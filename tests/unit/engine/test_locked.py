@@ -33,6 +33,13 @@ def run(tmp_path: Path, patch: pytest.MonkeyPatch, name: str) -> Iterator[Engine
         yield found
 
 
+def must_wait(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    """Another run does not begin."""
+    held = pytest.raises(SftpJailError, match="another sftpjail has held .*/state")
+    with held, run(tmp_path, patch, "other"):
+        pass
+
+
 def made(tmp_path: Path) -> dict[str, object]:
     """An undo record of a directory that a transaction makes, which exists."""
     (tmp_path / "made").mkdir()
@@ -45,11 +52,7 @@ def test_the_journal_of_a_living_run_is_not_rolled_back(
     (tmp_path / "state").mkdir()
     with run(tmp_path, monkeypatch, "one") as first:
         Journal(engine.STATE, first.held).record([made(tmp_path)])
-        with (
-            pytest.raises(SftpJailError, match="another sftpjail has held .*/state"),
-            run(tmp_path, monkeypatch, "other"),
-        ):
-            pass
+        must_wait(tmp_path, monkeypatch)
         assert (tmp_path / "made").is_dir() and (tmp_path / "state/journal").exists()
     with run(tmp_path, monkeypatch, "other"):  # the first one has died: its lock is gone
         assert not (tmp_path / "made").exists()
@@ -60,11 +63,7 @@ def test_a_run_that_makes_the_directory_locks_it(
 ) -> None:
     with run(tmp_path, monkeypatch, "one") as first:
         Journal(engine.STATE, first.held).record([made(tmp_path)])
-        with (
-            pytest.raises(SftpJailError, match="another sftpjail has held .*/state"),
-            run(tmp_path, monkeypatch, "other"),
-        ):
-            pass
+        must_wait(tmp_path, monkeypatch)
         assert (tmp_path / "made").is_dir()
 
 
