@@ -11,7 +11,6 @@ interrupted transaction is committed if its line is here.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from syslog import LOG_INFO
 from typing import Any
 
 from ..errors import SftpJailError
+from ..formats.digest import sha256
 from ..model import Problem
 from ..system import files
 from ..system.syslog import tell
@@ -118,7 +118,7 @@ class History:
                 files.sync_dirs({os.path.dirname(self.directory)})
             text = _line({"format": FORMAT, "after": head.file, "previous": head.hash})
             before = _hash(text.rstrip("\n").encode())
-        digest = hashlib.sha256()
+        digest = sha256()
 
         def parts() -> Iterator[str]:
             yield text
@@ -246,7 +246,7 @@ def _line(entry: Entry) -> str:
 
 
 def _hash(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()
+    return sha256(line).hexdigest()
 
 
 def _parsed(line: bytes) -> Entry:

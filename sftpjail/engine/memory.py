@@ -5,7 +5,6 @@ It is stored in the history and never shown, because it contains keys. Password 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from stat import S_IMODE
 from typing import Any
@@ -27,6 +26,7 @@ from ..actions import (
 )
 from ..actions.files import text
 from ..config import keyfile
+from ..formats.digest import sha256
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import number
@@ -288,4 +288,4 @@ def differs(left: Kept, host: Host) -> str:
 def _digest(content: bytes | None) -> str | None:
     if content is None:
         return None
-    return hashlib.sha256(content).hexdigest()
+    return sha256(content).hexdigest()

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import SftpJailError
 from ..escapes import look_at, some
+from ..formats.digest import sha256
 from ..model import number
 from . import files
 from .locks import passwd_locked
@@ -370,9 +371,7 @@ def put_passwords_back(before: Mapping[str, Sequence[str]], given: Mapping[str, 
 
 def digest(password: str) -> str:
     """Return a digest of a field of shadow(5), to compare it without storing it."""
-    import hashlib  # late: useradd waits
-
-    return hashlib.sha256(password.encode("utf-8", "surrogateescape")).hexdigest()
+    return sha256(password.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _with_fields(line: str, values: Mapping[int, str], count: int = _OF_SHADOW) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 
@@ -62,6 +61,8 @@ def remove_home(home: str, uid: int | None, half: bool = False) -> bool:
         return True
     if holds_mount(home) or not _belongs(home, uid, half) or not is_untouched(home):
         return False
+    import shutil  # late: useradd waits, and never for this
+
     with files.parent(home) as (directory, name):
         try:
             shutil.rmtree(name, dir_fd=directory)

@@ -8,7 +8,6 @@ journal is a cursor. If the place is gone, everything after the time of the last
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
 import zlib
@@ -18,6 +17,7 @@ from typing import BinaryIO
 
 from ..config import Config
 from ..errors import SftpJailError
+from ..formats.digest import sha256
 from ..host import Host
 from ..system import programs
 from . import sources, sshd_lines
@@ -247,7 +247,7 @@ def _digest(line: bytes) -> str:
     whole = line.endswith(b"\n") or len(line) >= sources.LONGEST
     if not whole:
         return ""
-    return hashlib.sha256(line).hexdigest()
+    return sha256(line).hexdigest()
 
 
 def _time(line: bytes, clock: Clock) -> int:

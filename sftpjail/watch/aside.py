@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SftpJailError
+from ..formats.digest import sha256
 from ..paths import EVENTS
 from ..system import events as store
 from .event import TransferEvent
@@ -160,7 +160,7 @@ class Spool:
 
 def _overflow(event: TransferEvent, most: int) -> TransferEvent:
     """Return the gap event that stands for all events of an account that are not kept."""
-    name = hashlib.sha256(event.user.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    name = sha256(event.user.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     why = f"{most} events of this account were put aside already; this one or more were dropped"
     return TransferEvent(f"0-0-{name}", "gap", event.at, event.user, event.uid, reason=why)
 

@@ -6,12 +6,12 @@ opened. A client that is interrupted closes its file in the same way, and the lo
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ..formats.digest import sha256
 from ..model import Account
 from ..transferlog.following import Dropped
 from ..transferlog.records import Login, Operation, Record, Session, Transfer, Unknown
@@ -309,7 +309,7 @@ def _id(state: _State, at: int, time: str, pid: int, what: tuple[str, ...]) -> s
     if moment != state.moment:
         state.moment, state.counts = moment, {}
     text = "\0".join((moment, str(pid), *what)).encode("utf-8", "surrogateescape")
-    digest = hashlib.sha256(text).hexdigest()[:16]
+    digest = sha256(text).hexdigest()[:16]
     number = state.counts.get(digest, 0)
     state.counts[digest] = number + 1
     return f"{at:x}-{pid:x}-{digest}" + (f"-{number}" if number else "")

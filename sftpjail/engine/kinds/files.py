@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterable, Sequence
@@ -10,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from ... import fixes
 from ...actions import MakeDir, MakeSubvolume, Remove, Rename, SetOwner, View, WriteFile
 from ...errors import SftpJailError
+from ...formats.digest import sha256
 from ...formats.tagged_lines import Style, edit, tagged
 from ...system import files
 from ..merge import Edit
@@ -112,7 +112,7 @@ class WriteFileKind(Kind[WriteFile]):
             "existed": os.path.lexists(path),
             # They show a recovery whether somebody has edited the file since. It then undoes only
             # our lines.
-            "new": None if content is None else hashlib.sha256(content).hexdigest(),
+            "new": None if content is None else sha256(content).hexdigest(),
             "lines": before if sets else None,
             "style": sets[0].style.value if sets else "",
         }
@@ -208,7 +208,7 @@ def _ours(path: str, backup: str, written: Collection[str | None]) -> bool:
     if backup and os.path.samestat(files.look(path), files.look(backup)):
         return True
     content = files.read_file(path)
-    return content is not None and hashlib.sha256(content).hexdigest() in written
+    return content is not None and sha256(content).hexdigest() in written
 
 
 def first_versions(undos: Sequence[Undo]) -> list[Undo]:
