@@ -169,6 +169,27 @@ def test_home_inside_has_mounts_and_leaves_by_every_way(machine: Machine) -> Non
         shut(machine, user, key)
 
 
+def test_a_jail_that_shows_nothing_more_stays(machine: Machine) -> None:
+    """The last mount is taken out of it, or its profile shows no home any more."""
+    web(machine)
+    ready(machine, profile("home = none"))
+    key = jail(machine, "alice")
+    machine.run("sftpjail", "mount", "alice", "/srv/web", "/a/web")
+    machine.run("sftpjail", "umount", "alice", "/a/web")
+    assert machine.run("ls", "-A", "/srv/sftp/alice").out == ""
+    assert machine.sftp("alice", key, ["ls -1 /"]).code == 0
+    machine.write("/etc/sftpjail/sftpjail.conf", profile("home = bind"))
+    machine.run("sftpjail", "apply")
+    works(machine, "alice", key)
+    machine.write("/etc/sftpjail/sftpjail.conf", profile("home = none"))
+    machine.run("sftpjail", "apply")
+    assert machine.run("ls", "-A", "/srv/sftp/alice").out == ""
+    assert machine.sftp("alice", key, ["ls -1 /"]).code == 0
+    assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
+    machine.run("sftpjail", "remove", "alice")
+    assert machine.run("ls", "-A", "/srv/sftp").out == ""
+
+
 def test_components_that_sshd_would_refuse(machine: Machine) -> None:
     """We say which, and the command that fixes it: at setup, and when it is spoilt later."""
     for spoil in ("chmod 775 /srv", "chown games /srv", "setfacl -m u:games:rwx /srv"):

@@ -212,9 +212,13 @@ def _is_live(bind: Bind, host: Host) -> bool:
 
 
 def _remove_directories(account: Account, bind: Bind, host: Host) -> list[Action]:
-    """Return the actions that remove a mount point, and what was made above it."""
+    """Return the actions that remove a mount point, and what was made above it in the jail.
+
+    The jail itself goes with the account, if at all: without it sshd refuses every login.
+    """
     place = host.records.made_as(place_of(account, bind, host), account.name)
-    made = host.origin(account.name).made
+    made = {*host.origin(account.name).made}
+    made.discard(host.records.made_as(account.jail, account.name))
     actions: list[Action] = [Remove(place, directory=bind.role != "log")]
     while posixpath.dirname(place) in made:
         place = posixpath.dirname(place)
