@@ -59,9 +59,8 @@ def cut(text: str, columns: int) -> str:
 
 def fill(text: str, columns: int) -> str:
     """Return TEXT, cut or padded to exactly that many columns."""
-    from rich.cells import set_cell_size
-
-    return set_cell_size(cut(text, columns), columns)
+    text = cut(text, columns)
+    return text + " " * (columns - cell_len(text))
 
 
 def wrapped(text: str, width: int, head: str = "", further: str = "") -> list[str]:

@@ -13,6 +13,7 @@ cells = st.text(st.characters(blacklist_categories=("C", "Z", "M")), max_size=60
 
 
 @given(st.lists(st.lists(cells, min_size=4, max_size=4), min_size=1), st.integers(60, 200))
+@example([["", "", "\N{HANGUL JUNGSEONG FILLER}", ""]], 60)
 def test_a_table_fits_where_cells_may_be_cut(rows: list[list[str]], columns: int) -> None:
     lines = table(rows, columns, (2, 0, 1, 3))
     assert len(lines) == len(rows)

@@ -29,14 +29,15 @@ ANN = Account("ann", 1001, 1001, "/home/ann", profile=Profile("sftponly"))
 HOME = Profile("sftponly", chroot="%h")
 LIST = "/etc/sftpjail/closed"
 RECORD = "/var/lib/sftpjail/accounts/ann"
-TODAY = int(time.time() // 86400)
+TODAY = 20_000  # 2024-10-04, in days since 1970
 DENY = "[success=ignore ignore=ignore default=bad]"
 RULE = f"account {DENY} pam_listfile.so item=user sense=deny file={LIST} onerr=succeed quiet"
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    """A host that is set up, with ann in the group and bob not."""
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    """A host that is set up, with ann in the group and bob not, on a certain day."""
+    monkeypatch.setattr(time, "time", lambda: TODAY * 86400.0 + 3600)
     tree = Tree(tmp_path)
     tree.account("ann", 1001)
     tree.account("bob", 1002)
@@ -96,6 +97,7 @@ def test_whom_somebody_else_has_let_in_is_no_longer_ours(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("days", "out"), [(-1, (True, True)), (0, (True, False)), (1, (False,) * 2)]
 )
+@pytest.mark.usefixtures("tree")
 def test_the_day_of_an_expiry_is_out_with_pam_alone(days: int, out: tuple[bool, bool]) -> None:
     date = date_of(str(TODAY + days))
     assert (is_out(date, lambda: True), is_out(date, lambda: False)) == out
