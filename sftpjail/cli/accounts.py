@@ -28,9 +28,9 @@ from ..errors import SftpJailError, UsageError
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import is_shut, reason
+from ..jails.former_names import former_name
 from ..jails.guards import guard, is_namesake
 from ..jails.homes import refusal
-from ..jails.leftovers import former_name
 from ..jails.membership import find, not_jailed, refuse_missing
 from ..jails.renames import refuse_renamed
 from ..model import (

@@ -17,8 +17,9 @@ from ..errors import RollbackIncomplete, SftpJailError
 from ..escapes import shown
 from ..host import Host
 from ..jails import activity
+from ..jails.former_names import account_with_recorded_uid, former_name
 from ..jails.guards import guard, is_namesake, why_not
-from ..jails.leftovers import account_with_recorded_uid, former_name, has_remains, leftover
+from ..jails.leftovers import has_remains, leftover
 from ..jails.membership import find, find_jailed, is_valid, refuse_name, untaken
 from ..model import Account, valid_name
 from ..openssh.match_blocks import profiles_in_force

@@ -7,7 +7,7 @@ from shlex import quote
 from ..engine.engine import Engine
 from ..errors import RollbackIncomplete, SftpJailError
 from ..escapes import look_at
-from ..jails.leftovers import former_name
+from ..jails.former_names import former_name
 from ..operations.renames import Renaming, next_renaming, turn, waiting
 from .context import Context
 
@@ -65,7 +65,7 @@ def _take(context: Context, engine: Engine, one: Renaming) -> None:
 
 
 def _names(engine: Engine) -> list[str]:
-    return [account.name for account, _ in waiting(engine.host)]
+    return [account.name for account, _ in waiting(engine)]
 
 
 def _show(context: Context, engine: Engine, name: str) -> SftpJailError | None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from ..config import Config
 from ..errors import SftpJailError, UsageError
 from ..host import Host
-from ..model import Account, Origin, inside, valid_name
+from ..model import Account, inside, valid_name
 from ..paths import ACCOUNTS, TABLES
 from .directory import unseen
+from .former_names import account_with_recorded_uid, former_name
 from .guards import is_namesake
 from .membership import find, is_valid
 
@@ -22,63 +23,6 @@ def has_remains(name: str, host: Host) -> bool:
     """
     kept = (f"{ACCOUNTS}/{name}", f"{TABLES}/{name}")
     return any(host.lstat(path) is not None for path in kept) or bool(host.binds(name))
-
-
-def account_with_recorded_uid(name: str, host: Host) -> Account | None:
-    """Return the account of another name that now has the uid of our record of NAME, or None.
-
-    It is the same account after `usermod -l`, or another one with a reused uid. As the uid is in
-    use, no command is printed that deletes the files as leftovers.
-    """
-    uid = host.records.uid_of(name)  # a damaged record has none, and is reported elsewhere
-    if uid <= 0 or not _is_not_of(name, uid, host):
-        return None
-    return host.accounts.get(host.people.name_of(uid) or "")
-
-
-def _is_not_of(name: str, uid: int, host: Host) -> bool:
-    """Return whether there is certainly no account with this name and uid."""
-    account = host.account(name)
-    if account is None:
-        return host.people.is_gone(name)
-    return account.uid != uid
-
-
-def former_name(account: Account, host: Host, thorough: bool = True) -> str:
-    """Return the former name of a renamed account, under which we have its record, or "".
-
-    The record has the account's uid, and no account has its name with that uid. An account with a
-    record under its present name was not renamed.
-
-    Args:
-        account: the account.
-        host: the facts.
-        thorough: also find a name that another account has by now. This reads every record.
-    """
-    if not account.exists or not account.local or _has_own(account, host):
-        return ""
-    if thorough:
-        names = host.records.by_uid
-    else:
-        names = host.people.departed
-    found = names.get(account.uid, ())
-    if len(found) != 1 or host.people.name_of(account.uid) != account.name:
-        return ""  # if two accounts share the uid, nobody knows
-    if not _is_not_of(found[0], account.uid, host):
-        return ""
-    return found[0]
-
-
-def _has_own(account: Account, host: Host) -> bool:
-    """Return whether our record under an account's name is about this account.
-
-    It is not if it has another uid, or lists only files that a deleted account of that name has
-    left, or only says that this account is shut out.
-    """
-    own = host.origin(account.name)
-    if own.uid >= 0:
-        return own.uid == account.uid
-    return replace(own, made=(), closed=None) != Origin()
 
 
 def in_question(account: Account, host: Host, thorough: bool = True) -> bool:

@@ -14,6 +14,7 @@ from ..escapes import Advice, shown, some
 from ..host import Host
 from ..model import Account, Group, Profile, is_valid_name, valid_name
 from .directory import refuse_silent
+from .former_names import account_with_recorded_uid, former_name, is_same_person
 from .guards import why_not
 
 
@@ -52,7 +53,7 @@ def members(config: Config, host: Host) -> dict[str, Account]:
     """Return all accounts to which our Match blocks apply, valid or not, with their profiles.
 
     Whom we have jailed stays a member while sshd knows the group by another name, because it was
-    renamed or because another group has its gid.
+    renamed or because another group has its gid; and while `match_user` has its former name.
     """
     profiles: dict[str, Profile] = {}
     for profile in config.profiles:
@@ -61,7 +62,7 @@ def members(config: Config, host: Host) -> dict[str, Account]:
     for profile in config.profiles:
         for name in (host.group_members(profile.group) or ()) if profile.group else ():
             profiles.setdefault(name, profile)
-    for name, profile in renamed_members(config, host):
+    for name, profile in (*renamed_members(config, host), *renamed_users(config, host)):
         profiles.setdefault(name, profile)
     found = {}
     for name, profile in profiles.items():
@@ -104,8 +105,9 @@ def find(name: str, config: Config, host: Host) -> Account:
         ):
             return replace(account, profile=profile)
     known = (one for one in config.profiles if name in host.records.recorded)
-    former = (one for one in known if is_in_renamed(name, one, host))
-    return replace(account, profile=next(former, None))
+    former = [one for one in known if is_in_renamed(name, one, host)]
+    former += [profile for now, profile in renamed_users(config, host) if now == name]
+    return replace(account, profile=next(iter(former), None))
 
 
 def find_jailed(name: str, config: Config, host: Host) -> Account:
@@ -243,12 +245,15 @@ def refuse_missing(profile: Profile, host: Host) -> None:
 
 
 def lost(account: Account, host: Host) -> SftpJailError | None:
-    """Return why sshd does not know the group by which an account is jailed by its name, if so."""
+    """Return why sshd does not know the account, or the group that jails it, by its name, if so."""
     profile, now = account.profile, name_now(account, host)
     if profile is None:
         return None
     if now:
         return was_renamed(profile, now, host)
+    old = former_user(account, host)
+    if old:
+        return user_was_renamed(account, old, host)
     by_group = account.name not in profile.match_user
     if by_group and shares_gid(profile, host):
         return same_gid(profile, host)
@@ -342,3 +347,60 @@ def _jailed_by(profile: Profile, host: Host) -> str:
     if len(names) <= 8:
         return command
     return ""
+
+
+# -- Accounts that `match_user` of a profile names, and that were renamed: usermod(8), -l. sshd's
+# -- Match User has the former name, so that nothing jails them any more. Their record has the uid.
+
+
+def renamed_users(config: Config, host: Host) -> Iterator[tuple[str, Profile]]:
+    """Yield the accounts whose former name is in `match_user` of a profile, which has jailed them.
+
+    Of an account that still has its name, nothing but passwd(5) is read.
+    """
+    for profile in config.profiles:
+        for old in profile.match_user:
+            now = _user_now(old, host)
+            if now:
+                yield now, profile
+
+
+def former_user(account: Account, host: Host) -> str:
+    """Return the former name by which `match_user` alone names an account, or "".
+
+    Args:
+        account: with its profile.
+        host: the facts.
+    """
+    profile, name = account.profile, account.name
+    if profile is None or name in profile.match_user:
+        return ""
+    old = next((one for one in profile.match_user if _user_now(one, host) == name), "")
+    if old and profile.group and host.in_group(name, profile.group):
+        return ""
+    return old
+
+
+def _user_now(old: str, host: Host) -> str:
+    """Return the name that the account OLD, which has a record, certainly has now, or ""."""
+    account = host.account(old)
+    if old not in host.records.recorded or (account and account.uid == host.records.uid_of(old)):
+        return ""
+    with contextlib.suppress(SftpJailError):  # a damaged record is reported elsewhere
+        other = account_with_recorded_uid(old, host)
+        if other is None or former_name(other, host) != old:
+            return ""
+        if is_same_person(other, old, host):
+            return other.name
+    return ""
+
+
+def user_was_renamed(account: Account, old: str, host: Host) -> SftpJailError:
+    """Return the error that an account is in `match_user` by its former name OLD."""
+    from ..openssh.profile_edit import set_user  # late: useradd waits
+
+    assert account.profile is not None
+    profile = account.profile
+    why = f"match_user of profile {profile.name} has the former name, and so has sshd's Match User"
+    fix = set_user(profile, old, account.name, host)
+    return NotJailed(f"{old} is called {account.name} now", fix, why=why)

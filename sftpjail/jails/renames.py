@@ -5,43 +5,16 @@ Few hosts have any; see `leftovers.in_question`.
 
 from __future__ import annotations
 
-import posixpath
-import re
 from shlex import quote
 
 from ..errors import SftpJailError
 from ..host import Host
-from ..model import Account, number
-from ..paths import ACCOUNTS
+from ..model import Account
+from .former_names import account_with_recorded_uid, former_name, is_same_person
 from .guards import is_namesake
-from .leftovers import account_with_recorded_uid, former_name
+from .membership import lost
 
-DAY = 86400  # seconds
-# The name that `make_way` gives to a record. It rewrites the record, so its mtime proves nothing.
-_MADE_WAY = re.compile(r"\.uid\d+\Z")
 APPLY = "sftpjail apply"
-
-
-def is_same_person(account: Account, old: str, host: Host) -> bool:
-    """Return whether an account is certainly the one that had the name OLD.
-
-    useradd(8) may reuse the uid of a deleted account. It is the same account if it has the home in
-    our record and mounts, or if it is older than the last change of the record. shadow(5) has the
-    day of its last password change, which is not before its creation. The age proves nothing if
-    another account has the old name now, because that one may have got a new uid since.
-    """
-    homes = {bind.source for bind in host.binds(old) if bind.role == "home"}
-    # A home inside the jail, which an account can have only from a profile.
-    if posixpath.dirname(account.home) == "/":
-        made = host.origin(old).made
-        homes |= {account.home for path in made if path.endswith(account.home)}
-    if account.home in homes or host.realpath(account.home) in host.origin(old).owners:
-        return True
-    record = host.lstat(f"{ACCOUNTS}/{old}")
-    day = number(host.shadow(account.name).changed)
-    if record is None or day is None or old in host.accounts or _MADE_WAY.search(old):
-        return False
-    return 0 < day < record.st_mtime // DAY
 
 
 def refuse_other(account: Account, host: Host) -> None:
@@ -70,7 +43,7 @@ def refuse_renamed(account: Account, host: Host) -> None:
     """
     old = former_name(account, host)
     if old:
-        raise _renamed(account, old, host)
+        raise lost(account, host) or _renamed(account, old, host)
     other = account_with_recorded_uid(account.name, host)
     if other is not None and former_name(other, host) == account.name:
         raise _renamed(other, account.name, host)

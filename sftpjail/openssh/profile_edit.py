@@ -62,6 +62,13 @@ def set_group(profile: Profile, group: str, host: Host) -> str:
     return _command(profile, wanted, "group", group, "sftpjail setup", host)
 
 
+def set_user(profile: Profile, old: str, new: str, host: Host) -> str:
+    """Return the command that has a profile jail an account by the name NEW, in place of OLD."""
+    users = tuple(new if name == old else name for name in profile.match_user)
+    wanted = replace(profile, match_user=users)
+    return _command(profile, wanted, "match_user", ", ".join(users), "sftpjail apply", host)
+
+
 def _command(profile: Profile, wanted: Profile, key: str, value: str, then: str, host: Host) -> str:
     edit = _edit(profile, wanted, key, value, host)
     if edit:

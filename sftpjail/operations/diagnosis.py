@@ -18,16 +18,11 @@ from ..host import Host
 from ..jails import addresses
 from ..jails.closing import is_disabled, is_shut, lets_in
 from ..jails.directory import silent
-from ..jails.guards import why_not
-from ..jails.leftovers import (
-    account_with_recorded_uid,
-    former_name,
-    is_regrouped,
-    left_names,
-    leftover,
-)
+from ..jails.former_names import account_with_recorded_uid, former_name, is_same_person
+from ..jails.guards import is_namesake, why_not
+from ..jails.leftovers import is_regrouped, left_names, leftover
 from ..jails.membership import called_now, find_jailed, jailed, lost, untaken
-from ..jails.renames import is_same_person, same
+from ..jails.renames import same
 from ..model import Account, Problem, inside, valid_name
 from .apply import PRUNE, departed, guarded, plan_all, refusals, unanswered
 from .events import create_events, remove_events
@@ -251,7 +246,7 @@ def _account_problems(
     """
     name, host = account.name, engine.host
     error = changes.errors.get(name)
-    if error and not reason and _is_renamed(account, host):
+    if error and not reason and _is_in_question(account, host):
         yield _renamed(account, error, engine)
         return
     if cause := lost(account, host):  # one cause, whoever is in the group
@@ -288,12 +283,14 @@ def _pending(changes: Plan, host: Host) -> Collection[str]:
     return host.files.once((_pending, id(changes)), find)
 
 
-def _is_renamed(account: Account, host: Host) -> bool:
-    """Return whether an account was renamed, or has the former name of one that was.
+def _is_in_question(account: Account, host: Host) -> bool:
+    """Return whether an account was renamed, has the former name of one that was, or another uid.
 
-    A damaged record says neither.
+    No command may give it anything before that is decided. A damaged record says nothing of it.
     """
     try:
+        if is_namesake(account, host):
+            return True
         other = account_with_recorded_uid(account.name, host)
         if other is not None and former_name(other, host) == account.name:
             return True

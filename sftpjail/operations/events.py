@@ -249,7 +249,7 @@ def leave_events(name: str, engine: Engine, deleted: bool) -> tuple[Account | No
     if found is not None and in_question(found, engine.host):
         from ..jails.renames import refuse_renamed  # late: as above
 
-        refuse_renamed(found, engine.host)
+        refuse_renamed(find(name, engine.config, engine.host), engine.host)
     if not (found and find(name, engine.config, engine.host).profile) and not has_remains(
         name, engine.host
     ):

@@ -9,9 +9,14 @@ from ..engine.engine import Engine
 from ..engine.plan import Event, OnUserRename
 from ..errors import SftpJailError
 from ..host import Host
-from ..jails.leftovers import account_with_recorded_uid, former_name, leftover
-from ..jails.membership import find
-from ..jails.renames import is_same_person
+from ..jails.former_names import (
+    account_with_recorded_uid,
+    former_name,
+    is_same_person,
+    only_says_shut,
+)
+from ..jails.leftovers import leftover
+from ..jails.membership import find, former_user
 from ..model import Account
 from .events import forget_events
 
@@ -28,17 +33,23 @@ class Renaming:
     done: str
 
 
-def waiting(host: Host, sure: Collection[str] = ()) -> Iterator[tuple[Account, str]]:
+def waiting(engine: Engine, sure: Collection[str] = ()) -> Iterator[tuple[Account, str]]:
     """Yield the accounts that our records have under a former name, with that name.
 
+    An account that `match_user` has under that name too keeps it in our records until somebody
+    changes the configuration: nothing else says that it is to be jailed.
+
     Args:
-        host: the facts.
+        engine: with the facts.
         sure: accounts that an administrator has confirmed to be the same person. For others, the
             records prove it.
     """
+    host = engine.host
     for old in host.records.recorded:
         account = account_with_recorded_uid(old, host)
-        if account is not None and _is_waiting(account, old, host, sure):
+        if account is None or not _is_waiting(account, old, host, sure):
+            continue
+        if not former_user(find(account.name, engine.config, host), host):
             yield account, old
 
 
@@ -66,7 +77,7 @@ def next_renaming(
         sure: as in `waiting`.
         failed: the accounts to leave out, because they have failed.
     """
-    pairs = [(one, old) for one, old in waiting(engine.host, sure) if one.name not in failed]
+    pairs = [(one, old) for one, old in waiting(engine, sure) if one.name not in failed]
     free = [pair for pair in pairs if account_with_recorded_uid(pair[0].name, engine.host) is None]
     account, old = next(iter(free or pairs), (None, ""))
     if not account:
@@ -85,7 +96,8 @@ def turn(account: Account, old: str, engine: Engine) -> Renaming:
     if other is not None:
         events = make_way(name, engine)
         return Renaming(account, tuple(events), f"what {other.name} had as {name} makes way")
-    if host.origin(name).uid >= 0 or host.binds(name):
+    own = host.origin(name)
+    if (own.uid >= 0 and not only_says_shut(own)) or host.binds(name):
         done = f"what an earlier {name} left is removed"
         return Renaming(account, tuple(forget_events(name, engine)), done)
     event = rename_event(account, old, engine)

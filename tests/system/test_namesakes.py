@@ -275,6 +275,8 @@ def test_another_person_is_never_outside_of_a_jail(machine: Machine, config: str
     key = furnished(machine, config)
     works(machine, "alice", key, "put /etc/hostname mine")
     machine.run("usermod", "-u", "1500", "alice")
+    found = machine.run("sftpjail", "check", check=False).out
+    assert "\n  fix: " not in found and "1 problem\n" in found, "nothing is given to her yet"
     machine.run("sftpjail", "apply", check=False)
     done = machine.run("sftpjail", "adopt", "--another-person", "alice", check=False)
     shut(machine, "alice", key)

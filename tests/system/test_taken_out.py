@@ -9,7 +9,18 @@ import json
 
 import pytest
 from machine import CONFIG, Machine
-from steps import QUIET, again, by_password, choice, jail, ready, refused, shut, works
+from steps import (
+    QUIET,
+    again,
+    by_password,
+    choice,
+    jail,
+    open_with_key,
+    ready,
+    refused,
+    shut,
+    works,
+)
 
 OTHERS = "/etc/ssh/sshd_config.d/05-ours.conf"
 
@@ -107,6 +118,37 @@ def test_a_renamed_group_lets_nobody_out(machine: Machine, kind: str) -> None:
     assert may_in(machine, "alice", keys["alice"]) == ["password", "key, in the jail"]
     assert "group = sftp3" in machine.read(CONFIG) and problems(machine) == []
     machine.run("getent", "group", "sftp3")
+    again(machine, "sftpjail", "apply")
+
+
+def test_a_renamed_user_of_match_user_is_not_let_out(machine: Machine) -> None:
+    """sshd's Match User has the former name; her keys, and what jailed her, stay known."""
+    patient(machine)
+    profile = "[[guests]]\nmatch_user = mira,\nshell = /bin/bash\nmounts = fstab\n"
+    machine.run("useradd", "-m", "mira")
+    ready(machine, f"{QUIET}[profiles]\n[[sftponly]]\n{profile}")
+    machine.run("sftpjail", "apply")
+    key = open_with_key(machine, "mira")
+    with_password(machine, "mira", key)
+    works(machine, "mira", key, "put /etc/hostname hers")
+    machine.run("usermod", "-l", "miro", "mira")
+    assert may_in(machine, "miro", key) == ["password", "key, outside"], "what it is about"
+    assert state(machine, "miro") == "open"
+    (found,) = problems(machine)
+    assert "mira is called miro now" in str(found["what"]) and found["severity"] == "open", found
+    refused(machine, "sftpjail", "remove", "miro", says="mira is called miro now")
+    refused(machine, "sftpjail", "key", "add", "miro", f"{key}.pub", says="mira is called miro now")
+    done = machine.run("sftpjail", "apply", check=False)
+    assert done.code == 1 and "miro is shut out until this is fixed" in done.err, done
+    assert may_in(machine, "miro", key) == [] and state(machine, "miro") == "closed"
+    machine.run("sftpjail", "apply", check=False)
+    refused(machine, "sftpjail", "teardown", says="still jailed: miro")
+    (found,) = problems(machine)
+    assert "shut out until this is fixed" in str(found["what"]), found
+    rereading(machine, str(found["fix"]))
+    works(machine, "miro", key, "ls hers")
+    assert may_in(machine, "miro", key) == ["password", "key, in the jail"]
+    assert problems(machine) == [] and "match_user = miro" in machine.read(CONFIG)
     again(machine, "sftpjail", "apply")
 
 

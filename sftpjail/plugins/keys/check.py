@@ -13,7 +13,7 @@ from ... import Account, Fact, Key, Problem, fixes
 from ...config import keyfile
 from ...escapes import Advice, Choice, shown
 from ...host import Host
-from ...jails.leftovers import account_with_recorded_uid
+from ...jails.former_names import account_with_recorded_uid
 from ...openssh.public_keys import LIVE_TEST, Entry, has_lapsed, strange_option, survey, unfit
 from ...openssh.repair import basic
 from ...openssh.settings import Settings, effective

@@ -9,7 +9,8 @@ import pytest
 from fakes import Tree
 
 from sftpjail.config import Config
-from sftpjail.jails.leftovers import former_name, leftover
+from sftpjail.jails.former_names import former_name
+from sftpjail.jails.leftovers import leftover
 from sftpjail.model import Profile
 from sftpjail.paths import ACCOUNTS
 

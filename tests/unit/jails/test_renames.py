@@ -10,9 +10,10 @@ from fakes import Tree
 
 from sftpjail.config import Config
 from sftpjail.errors import SftpJailError
-from sftpjail.jails.leftovers import account_with_recorded_uid, former_name, leftovers
+from sftpjail.jails.former_names import account_with_recorded_uid, former_name, is_same_person
+from sftpjail.jails.leftovers import leftovers
 from sftpjail.jails.membership import find
-from sftpjail.jails.renames import is_same_person, refuse_other
+from sftpjail.jails.renames import refuse_other
 
 RECORD = "/var/lib/sftpjail/accounts/ann"
 BIND = "/home/ann /srv/sftp/ann/home/ann none bind,x-sftpjail.user=ann,x-sftpjail.role=home 0 0"
