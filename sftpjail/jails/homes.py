@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..config import Config
 from ..host import Host
-from ..model import Account, components, inside
+from ..model import Account, Profile, components, inside
 
 # These, and everything below SYSTEM, never become jails, whoever owns them.
 SYSTEM = (
@@ -69,13 +69,21 @@ def refusal(account: Account, host: Host, config: Config) -> str:
         if not wrong:
             return ""
         return f"{begin} {wrong}"
-    if profile.home != "bind" or home == "/" or home in config.allow_sources:
+    if profile.home != "bind" or home in config.allow_sources:
         return ""
+    if home == "/" and not (account.home and _needs_home(profile)):
+        return ""  # nothing is shown; `add` may not know the home yet
     wrong = source_problem(account, home, "home", host, config)
     begin = f"will not show the home {account.home} of {account.name} in its jail:"
     if not wrong:
         return ""
     return f"{begin} {wrong}"
+
+
+def _needs_home(profile: Profile) -> bool:
+    """Return whether the sessions of a profile that shows homes start and write in them."""
+    writes = not profile.read_only and not {"open", "write"} & set(profile.deny)
+    return writes and not profile.start
 
 
 def home_problem(account: Account, home: str, host: Host) -> str:

@@ -20,7 +20,7 @@ from ..config import Config, keyfile
 from ..errors import SftpJailError
 from ..escapes import one_line
 from ..host import Host
-from ..model import Account, Profile, Shadow, components, number
+from ..model import Account, Profile, Shadow, components, normal, number
 from ..openssh.admission import denials
 from ..openssh.connections import conditions
 from ..openssh.daemons import Daemon, daemons, others, primary
@@ -250,10 +250,15 @@ class States:
             home = self._stat(account.home)
         if home is None or home.st_uid == account.uid:
             return ""
-        shows = any(bind.role == "home" for bind in host.binds(account.name))
-        if not shows:
+        homes = {host.realpath(source) for source in self._homes_shown(account)}
+        if host.realpath(account.home) not in homes:
             return ""
         return refusal(account, host, self._config)
+
+    def _homes_shown(self, account: Account) -> list[str]:
+        """Return the directories that a jail shows as its account's home: one, or none."""
+        binds = self._host.binds(account.name)
+        return [bind.source for bind in binds if bind.role == "home"]
 
     def _door(self, profile: Profile, found: Settings) -> str:
         """Return which setting of sshd opens the jails of a profile, or ""."""
@@ -393,13 +398,24 @@ class States:
             if point := host.mount_tables.unmounted_ancestor(bind.source):
                 return f"{point} is in fstab and not mounted"
         if profile.home == "bind" and not profile.in_home:
-            is_there = self._is_dir(account.home)
-            if is_there:
-                return self._elsewhere_shown(account)
-            return f"{account.home} is not there"
+            if not self._is_dir(account.home):
+                return f"{account.home} is not there"
+            return self._not_shown(account) or self._elsewhere_shown(account)
         if profile.is_filled and not self._is_dir(account.files):
             return f"{account.files} is missing"
         return ""
+
+    def _not_shown(self, account: Account) -> str:
+        """Return a phrase if a jail does not show the account's home, or ""."""
+        home = normal(account.home)
+        if home == "/":
+            return refusal(account, self._host, self._config)
+        shown = self._homes_shown(account)
+        if home in shown:
+            return ""
+        if shown:
+            return f"its jail shows {shown[0]}, and its home is {home}"
+        return f"its home {home} is not in its jail"
 
     def _elsewhere_shown(self, account: Account) -> str:
         """Return a phrase if a jail shows something other than the account's home, or "".

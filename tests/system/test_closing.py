@@ -111,7 +111,7 @@ def test_another_ones_jail_and_an_expiry_that_is_over(machine: Machine) -> None:
 OTHERS = {"in-home": "/var/log", "bind": "/home/carl"}
 MORE = {
     "in-home": ("/", "/etc", "/home", "/home/bob", "/home/carl", "/data", "/srv", "/usr/lib"),
-    "bind": ("/home", "/etc", "/home/bob", "/srv", "/srv/sftp", "/var/lib"),
+    "bind": ("/", "/home", "/etc", "/home/bob", "/srv", "/srv/sftp", "/var/lib"),
 }
 
 
@@ -147,6 +147,8 @@ def test_a_home_that_is_not_its_own_gives_nothing_away(
         if form == "in-home":
             shut(machine, "bob", bob)
         else:  # he keeps his jail as it was
+            listed = machine.run("sftpjail", "list").out
+            assert listed.split("\n", 1)[0].endswith("\tincomplete"), listed
             seen = machine.sftp("bob", bob, ["ls -1 /", "-ls -1 /home"]).out.split()
             assert {"/home"} < {*seen} and not {"/home/carl", "/etc"} & {*seen}, seen
         assert_only_a_home_of_its_own(machine, "bob")

@@ -31,7 +31,7 @@ from ...config import Config
 from ...escapes import look_at
 from ...host import Host
 from ...jails.away import disk_away, home_away, refuse_lost_files, refuse_unmounted
-from ...jails.homes import home_problem
+from ...jails.homes import home_problem, refusal
 from ...model import components, inside, normal
 from ...openssh.chroot_path import new_home, path_fix
 from ...paths import DISKS, QUOTAS
@@ -142,9 +142,11 @@ def _reopened(account: Account, host: Host) -> list[Action]:
 
 
 @hookimpl
-def on_user_create(account: Account, host: Host) -> list[Action]:
+def on_user_create(account: Account, host: Host, config: Config) -> list[Action]:
     profile = account.profile
     assert profile is not None
+    if normal(account.home) == "/" and (wrong := refusal(account, host, config)):
+        raise SftpJailError(wrong, new_home(account, host))  # no mount of it says so
     ours = host.origin(account.name).made + host.origin("").made
     if profile.in_home:
         home = host.realpath(account.home)

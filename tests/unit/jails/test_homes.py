@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fakes import Tree
 
@@ -58,7 +60,7 @@ def test_roots_directory_is_a_jail_if_meant_for_her(
     ("home", "owner", "words"),
     [
         ("/home/ann", 1001, ""),
-        ("/", 0, ""),  # nothing is shown at all
+        ("/", 0, "/ holds /proc"),
         ("/home", 0, "/home is or holds the home of bob"),
         ("/home/bob", 1002, "/home/bob is or holds the home of bob"),
         ("/home/bob", 1001, ""),  # it is hers, whatever passwd(5) says of bob
@@ -77,6 +79,16 @@ def test_a_jail_shows_no_other_home_as_hers(tree: Tree, home: str, owner: int, w
     begin = f"will not show the home {home} of ann in its jail: "
     assert said == (begin + words if words else "")
     assert refusal(account, tree.host(), Config(allow_sources=(home,))) == ""
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [{"start": "/web"}, {"read_only": True}, {"deny": ("open",)}, {"home": "none"}],
+    ids=lambda profile: next(iter(profile)),
+)
+def test_who_writes_elsewhere_may_be_at_home_in_root(tree: Tree, profile: dict[str, Any]) -> None:
+    account = Account("ann", 1001, 1001, "/", profile=Profile("sftponly", **profile))
+    assert refusal(account, tree.host(), Config()) == ""
 
 
 @pytest.mark.parametrize(

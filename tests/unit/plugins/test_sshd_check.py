@@ -272,10 +272,11 @@ def test_a_jail_is_not_ok_where_a_daemon_cannot_be_asked(tree: Tree) -> None:
     tree.write("/etc/shadow", "ann:$y$hash:19000:0:99999:7:::\n")
     for path in ("/srv/sftp/ann", "/home/ann"):
         tree.directory(path)
-    assert States(Config(), tree.host()).of(ann()).word == "ok"
+    bare = replace(ann(), profile=Profile("sftponly", home="none"))
+    assert States(Config(), tree.host()).of(bare).word == "ok"
     assert tree.listening
     tree.listening[1] = tree.listening[1]._replace(options=None)
-    found = States(Config(), tree.host()).of(ann())
+    found = States(Config(), tree.host()).of(bare)
     why = "whether sshd on port 2222 (pid 8) jails it is not known: its command line cannot be read"
     assert (found.word, found.why) == ("unknown", f"{why} from /proc")
 
