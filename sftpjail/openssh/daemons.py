@@ -280,7 +280,7 @@ def _shown(host: Host, names: tuple[str, ...], *units: str) -> Iterator[dict[str
 
 def _of_unit(about: dict[str, str], listens: str, host: Host) -> Daemon | None:
     """Return the sshd that a service starts; None if it starts something else."""
-    command = re.search(r"path=(\S*/sshd) ; argv\[\]=(.*?) ; ", about.get("ExecStart", ""))
+    command = re.search(r"path=(\S*/sshd[^/\s]*) ; argv\[\]=(.*?) ; ", about.get("ExecStart", ""))
     if not command:
         return None
     unit = about["Id"].replace("@sftpjail.", "@.")

@@ -1,5 +1,7 @@
 """The sshd processes that listen for connections, and their command lines.
 
+A program is taken for sshd if its file's name begins so, as that of a copy such as sshd-sftp does.
+
 A listening sshd overwrites its arguments with a title that contains its command line, with a blank
 between words (prepare_proctitle in sshd.c). sshd accepts only options and refuses to start with
 anything else, so the words can be separated again.
@@ -18,7 +20,9 @@ from typing import NamedTuple
 from .processes import after_name, is_here, owner, pids, unit_of
 
 _LISTENS = "0A"  # TCP_LISTEN of linux/net/tcp_states.h
-_TITLE = re.compile(r"sshd: (?P<words>.*) \[listener\] \d+ of \d+-\d+ startups", re.DOTALL)
+# A title begins with the name that sshd was called by, which a copy or a link may have changed.
+_CALLED = re.compile(r"[^\0/:]+: ")
+_TITLE = re.compile(r"(?P<words>.*) \[listener\] \d+ of \d+-\d+ startups", re.DOTALL)
 # The options of sshd(8) with a value, and those without one.
 _VALUED, _BARE = "bCcEfghkopuV", "46DGQRTdeiqrt"
 
@@ -55,7 +59,8 @@ def listeners() -> list[Listener]:
     for pid in pids():
         with contextlib.suppress(OSError, ValueError):  # it has ended
             program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
-            if os.path.basename(program) == "sshd" and owner(pid) == 0 and is_here(pid):
+            named = os.path.basename(program).startswith("sshd")
+            if named and owner(pid) == 0 and is_here(pid):
                 parents[pid] = int(after_name(pid)[1])
                 one = _listener(pid, program)
                 if one:
@@ -68,10 +73,13 @@ def listeners() -> list[Listener]:
 def _listener(pid: int, program: str) -> Listener | None:
     """Return an sshd process as a Listener, or None if it does not listen."""
     line = _text(pid, "cmdline")
-    title = _TITLE.match(line)
-    is_title = line.startswith("sshd: ")
-    if is_title and not line.startswith("sshd: /"):
-        return None
+    title = None
+    called = _CALLED.match(line)
+    if called:
+        line = line[called.end() :]
+        title = _TITLE.match(line)
+        if not line.startswith("/"):
+            return None
     places = tuple(_places(pid))
     if not places:
         return None
@@ -81,7 +89,7 @@ def _listener(pid: int, program: str) -> Listener | None:
         words = line.rstrip("\0").split("\0")
     # A title is cut off if it is longer than the arguments and the environment were.
     options = None
-    if title or not is_title:
+    if title or not called:
         options = told(words[1:])
     apart = tuple(_apart(pid))
     return Listener(pid, program, options, places, unit_of(pid), began(pid), apart)

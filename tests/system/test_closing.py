@@ -121,6 +121,7 @@ def test_a_home_that_is_not_its_own_gives_nothing_away(
     machine: Machine, form: str, thorough: bool
 ) -> None:
     """By useradd, usermod, adopt and add: no login, and no printed command makes it the account's."""
+    machine.write("/etc/ssh/sshd_config.d/90-patience.conf", machine.patience())
     ready(machine, {"in-home": IN_HOME, "bind": QUIET}[form])
     bob = jail(machine, "bob")
     machine.sh("useradd -m carl; mkdir -p /data/x; echo 1 >/data/x/secret")

@@ -71,6 +71,26 @@ def test_a_second_sshd_that_opens_the_jail(machine: Machine, which: str) -> None
     assert not gets_out(machine, 2300)
 
 
+@pytest.mark.parametrize("make", ["cp -p", "ln -s"])
+def test_a_second_sshd_by_another_name(machine: Machine, make: str) -> None:
+    """As it is called to have a PAM service of its own: a copy, or a link, and its own title."""
+    ready(machine)
+    jail(machine, "alice")
+    machine.sh(f"{make} /usr/sbin/sshd /usr/sbin/sshd-files; cd /etc/pam.d; cp sshd sshd-files")
+    machine.write(OTHER, OPEN)
+    argv = ("-f", OTHER, "-p", "2300", "-o", "PidFile=/run/other.pid")
+    machine.run("/usr/sbin/sshd-files", *argv)
+    pid = machine.wait_for("/run/other.pid", r"\d").strip()
+    assert gets_out(machine, 2300)
+    name = f"sshd on port 2300 (pid {pid}, -f {OTHER})"
+    assert state(machine) == ("open", f"{name} does not jail it")
+    (found,) = problems(machine)
+    assert found["severity"] == "open" and found["what"].startswith(f"{name} does not jail")
+    machine.sh(choice(machine.run("sftpjail", "check", check=False).out, "to keep them out there"))
+    machine.wait_for("/run/other.pid", r"\d")
+    assert problems(machine) == [] and not gets_out(machine, 2300)
+
+
 def test_match_lines_about_ports_and_addresses(machine: Machine) -> None:
     """`list` asks about where sshd listens, which need not be port 22, and about each such place."""
     machine.write("/etc/ssh/sshd_config.d/90-more.conf", f"{machine.patience()}Port 2400\n")
