@@ -306,6 +306,7 @@ def key_facts(key: Key) -> dict[str, Any]:
         "fingerprint": key.fingerprint,
         "comment": key.comment,
         "options": list(key.options),
+        "expired": public_keys.has_lapsed(key, time.time()),
     }
 
 
@@ -325,7 +326,10 @@ def use_facts(granted: Grant | None, use: tuple[int, str, int] | None) -> dict[s
 
 
 def _row(key: dict[str, Any]) -> Row:
-    first = (key["type"], str(key["bits"]), key["fingerprint"], ",".join(key["options"]))
+    options = ",".join(key["options"])
+    if key["expired"]:
+        options += " (expired)"
+    first = (key["type"], str(key["bits"]), key["fingerprint"], options)
     used = local_time(key["used"])
     return (*first, key["comment"], local_time(key["added"]), used, key["from"] or "-")
 

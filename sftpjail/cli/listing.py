@@ -5,6 +5,7 @@ They only read, and load no plugin; list does not even load the engine.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ..host import Host
@@ -15,7 +16,8 @@ from ..jails.connections import allowed
 from ..jails.membership import find_jailed, members
 from ..jails.owners import named
 from ..jails.states import States
-from ..model import Account, Bind, in_units
+from ..model import Account, Bind, Key, in_units
+from ..openssh.public_keys import has_lapsed
 from .context import Command, Context
 
 
@@ -135,16 +137,22 @@ def show(context: Context) -> int:
     config, host = context.facts()
     account = find_jailed(context.arguments.user, config, host)
     facts = _facts(account, host, States(config, host))
-    keys = [f"{k.fingerprint} {k.comment}" for k in present(account, host).values()]
+    keys = present(account, host).values()
     context.answers["jail"] = facts
     rows = [
         *_rows_of_account(facts),
         *_rows_of_limits(facts),
-        *(("key", key) for key in keys),
+        *(("key", _of_key(key)) for key in keys),
         *_rows_of_mounts(facts),
     ]
     context.table(("", ""), rows)
     return context.close(0)
+
+
+def _of_key(key: Key) -> str:
+    if has_lapsed(key, time.time()):
+        return f"{key.fingerprint} {key.comment} (expired)"
+    return f"{key.fingerprint} {key.comment}"
 
 
 _Rows = list[tuple[str, str]]

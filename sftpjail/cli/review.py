@@ -73,7 +73,7 @@ def review_accounts(context: Context) -> int:
     ]
     _answer(context, found, chosen, host)
     if given.format == "csv" and not context.json:
-        _write_csv([_facts(one, found.now, host) for one in chosen])
+        _write_csv([_facts(one, host) for one in chosen])
         return context.close(0)
     context.table(_COLUMNS, [_row(one, found) for one in chosen], yielding=(5, 0, 2))
     _sum_up(context, found, chosen)
@@ -95,7 +95,7 @@ def _answer(context: Context, found: Review, chosen: list[Reviewed], host: Host)
         "unlogged": found.unlogged,
     }
     if context.json:
-        context.answers["accounts"] = [_facts(one, found.now, host) for one in chosen]
+        context.answers["accounts"] = [_facts(one, host) for one in chosen]
 
 
 def _sum_up(context: Context, found: Review, chosen: list[Reviewed]) -> None:
@@ -163,7 +163,7 @@ def _means(one: Reviewed, now: int) -> list[str]:
     return [*words, *(["other keys"] if one.methods.keys else [])]
 
 
-def _facts(one: Reviewed, now: int, host: Host) -> dict[str, Any]:
+def _facts(one: Reviewed, host: Host) -> dict[str, Any]:
     account, granted, last, methods = one.account, one.granted, one.last, one.methods
     assert account.profile is not None
     mounts = [bind for bind in host.binds(account.name) if bind.role == "mount"]
@@ -173,7 +173,7 @@ def _facts(one: Reviewed, now: int, host: Host) -> dict[str, Any]:
         "profile": account.profile.name,
         "state": one.state.word,
         "why": one.state.why or None,
-        "keys": [_key(key, one, now) for key in one.keys],
+        "keys": [_key(key, one) for key in one.keys],
         "password": methods.password if methods else None,
         "certificate": methods.certificate if methods else None,
         "other_keys": methods.keys if methods else None,
@@ -202,9 +202,9 @@ def _facts(one: Reviewed, now: int, host: Host) -> dict[str, Any]:
     }
 
 
-def _key(key: Key, one: Reviewed, now: int) -> dict[str, Any]:
+def _key(key: Key, one: Reviewed) -> dict[str, Any]:
     granted, use = one.granted.keys.get(key.fingerprint), one.uses.get(key.fingerprint)
-    return {**key_facts(key), "expired": has_lapsed(key, now), **use_facts(granted, use)}
+    return {**key_facts(key), **use_facts(granted, use)}
 
 
 _MOMENTS = ("granted", "opened", "last_login", "active")

@@ -170,6 +170,9 @@ def test_options_are_kept_and_work(machine: Machine) -> None:
     works(machine, "alice", "/root/keys/lasting")
     shut(machine, "alice", "/root/keys/elsewhere")
     shut(machine, "alice", "/root/keys/expired")
+    for words in (("key", "list"), ("show",), ("explain",)):
+        said = machine.run("sftpjail", *words, "alice").out
+        assert said.count("(expired)") == 1, said
     refused(machine, "sftpjail", "key", "add", "alice", f"{one}.pub", says="with other options")
     machine.run("sftpjail", "key", "remove", "alice", "expired", "elsewhere")
     assert len(machine.read(f"{KEYS}/alice").splitlines()) == 2

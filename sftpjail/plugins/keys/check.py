@@ -318,7 +318,10 @@ def _listed(entries: Iterable[Entry]) -> list[Fact]:
         if entry.key:
             comment = entry.key.comment and shown(entry.key.comment)
             note = " ".join(filter(None, (comment, ",".join(entry.key.options))))
-            facts.append(Fact("keys", entry.key.type, entry.key.fingerprint, note, depth=1))
+            ended = has_lapsed(entry.key, time.time())
+            if ended:
+                note += " (expired)"
+            facts.append(Fact("keys", entry.key.type, entry.key.fingerprint, note, ended, 1))
         else:
             facts.append(
                 Fact("keys", f"line {entry.number}", shown(entry.text[:30]), entry.problem, True, 1)
