@@ -133,6 +133,27 @@ python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("/home/ann/dev/log
 """,
         says=("stays as it is: /srv/example.com at /home/ann/web (/etc/fstab)",),
     ),
+    "homes named by /home/%u, with an answer to each door": Byhand(
+        "Match Group sftponly\n    ChrootDirectory /home/%u\n    DisableForwarding yes\n"
+        f"    PermitTTY no\n    PermitUserRC no\n    {SFTP} -l INFO -u 0027\n"
+        "    AuthenticationMethods publickey\n    ClientAliveInterval 60\n",
+        GROUP + each(HOME + DOTSSH, "ann", "ben"),
+        ("ann", "ben"),
+        mode="-rw-r-----",
+    ),
+    "users by name, each below one directory": Byhand(
+        f"Match User ann,ben\n    ChrootDirectory /sftp/%u\n    {SFTP} -d /incoming\n"
+        "    PasswordAuthentication no\n    PermitTunnel no\n",
+        each(
+            "\nuseradd -M -d /sftp/USER -s /sbin/nologin USER\ninstall -d /sftp/USER\n"
+            "install -d -o USER /sftp/USER/incoming" + DOTSSH.replace("/home/", "/sftp/"),
+            "ann",
+            "ben",
+        ),
+        ("ann", "ben"),
+        where="/incoming",
+        write="/incoming",
+    ),
     "no Include": Byhand(
         f"Match Group sftponly\n    ChrootDirectory %h\n    {SFTP}\nMatch all\n    PrintMotd yes",
         GROUP

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from machine import SANDBOX, Machine
-from steps import CONFIG, killed, open_with_key, settings, shut, web, works
+from steps import CONFIG, fstab, killed, open_with_key, settings, shut, web, works
 
 PROJECT = SANDBOX.parents[1]
 EARLIER = "6753823"
@@ -77,7 +77,12 @@ def test_from_an_earlier_commit(host: Machine) -> None:
     uids = {user: host.run("id", "-u", user).out.strip() for user in keys}
     assert "sftpjail" in host.read(f"{LOCAL}/adduser.local")
     assert host.exists(f"{LOCAL}/deluser.local")
+    kept = {user: [line.split()[:2] for line in fstab(host, user)] for user in keys}
+    assert len(kept["u-fstab"]) == 3, "a mount, the home and the log"
     upgrade(host)
+    host.run("sftpjail", "setup")
+    assert {user: [line.split()[:2] for line in fstab(host, user)] for user in keys} == kept
+    assert "\nmounts\tfstab (auto: " in host.run("sftpjail", "show", "u-fstab").out
     assert host.read(f"{LOCAL}/adduser.local") == ADDUSER_LOCAL
     assert host.mode(f"{LOCAL}/adduser.local") == "root:root 755"
     assert not host.exists(f"{LOCAL}/deluser.local") and host.exists(LOCAL)
