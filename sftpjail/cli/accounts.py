@@ -45,7 +45,7 @@ from ..model import (
     valid_name,
 )
 from ..operations.events import create_events, forget_events, leave_events
-from ..operations.keys import add_events, migrate_events, old_place, read_keys
+from ..operations.keys import add_events, left_elsewhere, migrate_events, old_place, read_keys
 from ..operations.limits import limited
 from ..operations.mounts import ids_of, make_bind, unusable
 from ..operations.new_accounts import maker, makes_subvolume, profile_for, with_way_in
@@ -412,7 +412,10 @@ def adopt(context: Context) -> int:
         if works and not given.close:
             raise _refusal(account, works, context)
         refuse_missing(profile, host)
-        events, problems = migrate_events(account, engine)
+        events, words = migrate_events(account, engine)
+        problems: list[Problem | str] = [*words]
+        if found.profile is None:
+            problems += left_elsewhere(account, engine)
         events = [*create_events(account, host, engine.manager), *events]
         if given.close:
             events.append(OnUserConfine(account))

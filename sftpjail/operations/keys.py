@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from shlex import quote
@@ -12,7 +13,7 @@ from ..engine.plan import Event, OnKeyAdd, OnKeyMigrate
 from ..errors import Absent, SftpJailError
 from ..escapes import shown, some
 from ..host import Host
-from ..model import Account, Key, Problem
+from ..model import Account, Key, Problem, normal
 from ..openssh import public_keys
 from ..openssh.match_blocks import DROPIN
 from ..openssh.settings import PROBE, effective
@@ -170,6 +171,37 @@ def migrate_events(account: Account, engine: Engine) -> tuple[list[Event], list[
     return events, problems
 
 
+def left_elsewhere(account: Account, engine: Engine) -> list[Problem]:
+    """Return which key files that sshd reads for ordinary accounts do not count in a jail.
+
+    Those are all but the one that `migrate_events` takes along: they may be an administrator's, who
+    decides. Nothing is said of an account that has keys for its jail already.
+
+    Args:
+        account: that gets a jail.
+        engine: with the facts.
+    """
+    host = engine.host
+    if engine.config.scope != "jails" or host.lstat(keyfile(account.name)) is not None:
+        return []
+    try:
+        patterns = effective(host, PROBE).words("authorizedkeysfile")
+    except SftpJailError:  # sshd refuses its configuration, so no jail is made
+        return []
+    others = [pattern for pattern in patterns if pattern not in (*_OLD, "none")]
+    paths = (normal(posixpath.join(account.home, account.expand(pattern))) for pattern in others)
+    problems = []
+    for path in paths:
+        found = host.lstat(path)
+        if found is None or not found.st_size:
+            continue
+        what = f"the keys of {account.name} in {path} do not count in its jail"
+        add = f"sftpjail key add {quote(account.name)} {quote(path)}"
+        then = f"look at that file, then run {add}"
+        problems.append(Problem(what, "", advice=then, about=account.name))
+    return problems
+
+
 class FirstKeys:
     """The keys that accounts take along when they get their first jail.
 
@@ -190,6 +222,7 @@ class FirstKeys:
         self.behind: list[Problem] = []
         host = engine.host
         for account in accounts if engine.config.scope == "jails" else ():
+            self.behind += left_elsewhere(account, engine)
             try:
                 if not _brings_keys(account, host) or not _are_read(host):
                     continue

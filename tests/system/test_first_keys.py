@@ -66,3 +66,31 @@ def test_keys_that_are_somebody_elses_word_stay(machine: Machine) -> None:
         assert words in done.err, done
     assert machine.read("/home/ann/.ssh/authorized_keys") == before
     shut(machine, "ann", key)
+
+
+def test_keys_in_other_places_are_named(machine: Machine) -> None:
+    """Whose they are an administrator knows; without a word their users would be locked out."""
+    other = "/etc/ssh/keys/%u .ssh/authorized_keys .ssh/authorized_keys2"
+    machine.append("/etc/ssh/sshd_config.d/00-test.conf", f"AuthorizedKeysFile {other}\n")
+    machine.append("/etc/ssh/sshd_config.d/00-test.conf", machine.patience())
+    machine.write(CONFIG, QUIET)
+    machine.run("groupadd", "sftponly")
+    ann = ordinary(machine, "ann", "-G", "sftponly")
+    machine.sh("cd /home/ann/.ssh; mv authorized_keys authorized_keys2; install -d /etc/ssh/keys")
+    machine.start_sshd()
+    done = machine.run("sftpjail", "setup", check=False)
+    assert "the keys of ann in /home/ann/.ssh/authorized_keys2 do not count" in done.err, done
+    shut(machine, "ann", ann)
+    machine.sh(done.err.partition("then run ")[2].partition("\n")[0])
+    works(machine, "ann", ann)
+    assert "do not count" not in machine.run("sftpjail", "apply").err
+    for name, command in (("ben", "adopt ben"), ("eve", "apply")):
+        key = machine.keygen(name)
+        machine.sh(f"useradd -m {name}; cp {key}.pub /etc/ssh/keys/{name}")
+        assert machine.sftp(name, key, ["pwd"]).code == 0
+        if command == "apply":
+            machine.run("usermod", "-aG", "sftponly", name)
+        done = machine.run("sftpjail", *command.split(), check=False)
+        assert f"the keys of {name} in /etc/ssh/keys/{name} do not count in its jail" in done.err
+        machine.sh(done.err.partition("then run ")[2].partition("\n")[0])
+        works(machine, name, key)
