@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..engine.manager import BUNDLED, Manager, strangers
+from ..engine.manager import BUNDLED, Manager, strangers, unknown_disabled
 from .context import Command, Context
 
 
@@ -24,7 +24,8 @@ def plugins(context: Context) -> int:
     for name, plugin in reversed(manager.plugins.list_name_plugin()):
         hooks = [caller.name for caller in manager.plugins.get_hookcallers(plugin) or []]
         rows.append((name, states[name], sorted(hooks), ""))
-    rows += [(name, "disabled", [], "") for name in config.plugins_disable]
+    unknown = unknown_disabled(config)
+    rows += [(name, "disabled", [], unknown.get(name, "")) for name in config.plugins_disable]
     rows += [("", "failed", [], error.message) for error in manager.failures]
     for name, entry in strangers().items():
         if name not in states and name not in config.plugins_disable:

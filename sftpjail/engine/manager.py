@@ -17,7 +17,7 @@ import pluggy
 
 from ..actions import Action
 from ..config import PATH
-from ..errors import SftpJailError, denied
+from ..errors import SftpJailError, denied, did_you_mean
 from ..escapes import Advice
 from ..model import Bind, Fact, Problem
 from ..paths import LIB
@@ -289,6 +289,22 @@ def _edit_allow(old: str, new: str = "") -> str:
         "}}",
     )
     return shlex.join(("sed", "-Ei", *chain.from_iterable(("-e", line) for line in script), PATH))
+
+
+def unknown_disabled(config: Config) -> dict[str, str]:
+    """Return the names in `disable` of [plugins] that no plugin has, and what to say of each.
+
+    A name that was mistyped disables nothing, and must be said: its plugin runs.
+    """
+    names = [name for name in config.plugins_disable if name not in BUNDLED]
+    if not names:
+        return {}
+    known = [*BUNDLED, *strangers()]
+    return {
+        name: f"there is no plugin {name} to disable{did_you_mean(name, known)}"
+        for name in names
+        if name not in known
+    }
 
 
 def strangers() -> dict[str, Any]:

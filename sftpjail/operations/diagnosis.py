@@ -11,6 +11,7 @@ from .. import fixes
 from ..actions import Action, Check, MakeDir, Notify
 from ..config import PATH
 from ..engine.engine import Engine, interrupted
+from ..engine.manager import unknown_disabled
 from ..engine.plan import OnSetup, Plan
 from ..errors import SftpJailError
 from ..escapes import Advice, Choice, look_at, one_line, shown, some
@@ -113,7 +114,15 @@ def _lies_below(problem: Problem, roots: Collection[str]) -> bool:
 
 
 def _failures(engine: Engine) -> list[Problem]:
-    return [Problem.of(error, "its hooks do not run", "host") for error in engine.manager.failures]
+    failed = [
+        Problem.of(error, "its hooks do not run", "host") for error in engine.manager.failures
+    ]
+    advice = f"correct or remove it in disable of [plugins] of {PATH}"
+    unknown = unknown_disabled(engine.config).values()
+    why = "that disables nothing"
+    return failed + [
+        Problem(what, why, advice=advice, severity="advice", about="host") for what in unknown
+    ]
 
 
 def once(problems: Iterable[Problem]) -> list[Problem]:

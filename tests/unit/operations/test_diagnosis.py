@@ -202,6 +202,16 @@ def test_a_plugin_that_does_not_load_is_a_problem_and_no_end(
     assert problem.fix.startswith("sed -Ei ") and "quota" in problem.fix
 
 
+def test_a_plugin_that_is_not_there_is_not_disabled(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "strangers", lambda: {"welcome": None})
+    stage.config = Config(plugins_disable=("scripts", "welcome", "mial"))
+    (problem,) = judge(stage.engine(tolerant=True), [])
+    assert (problem.about, problem.severity) == ("host", "advice")
+    assert problem.what == "there is no plugin mial to disable; did you mean mail?"
+
+
 def test_an_administrator_in_a_jail_group(stage: Stage) -> None:
     stage.tree.account("admin", 1010)
     stage.join("sftponly", "admin")
