@@ -92,14 +92,22 @@ def _mounts(account: Account, daemon: Daemon, host: Host) -> Iterator[Problem]:
 
 
 def _paths(account: Account, host: Host) -> Iterator[tuple[str, bool]]:
-    """Yield the paths that a session uses, and whether it may write there."""
+    """Yield the paths that a session uses, and whether its daemon must be able to write there.
+
+    A mount that a session makes is writable where the daemon's own mount is read-only: mount(2),
+    MS_BIND and MS_REMOUNT.
+    """
     yield account.jail, False
     if account.profile and account.profile.read_only:
         return
-    yield account.files, True
-    for bind in host.binds(account.name):
-        session = bind.kept == "session"
-        yield (bind.source if session else bind.target), not bind.read_only and bind.role != "log"
+    binds = host.binds(account.name)
+    of_session = [bind for bind in binds if bind.kept == "session"]
+    yield account.files, account.files not in [bind.target for bind in of_session]
+    for bind in binds:
+        if bind in of_session:
+            yield bind.source, False
+        else:
+            yield bind.target, not bind.read_only and bind.role != "log"
 
 
 def _place(account: Account) -> str:

@@ -11,6 +11,7 @@ import posixpath
 import re
 import shlex
 from dataclasses import replace
+from itertools import chain
 
 from ... import MakeDir, Notify, Problem, Remove, WriteFile
 from ...actions import Action
@@ -167,7 +168,10 @@ def _script(host: Host) -> str:
     """Return the script. It asks the sshd that runs, or ran when the script was last written."""
     if running(host):
         daemon = primary(host)
-        command, main = [*daemon.command], daemon.config
+        # What is its own, such as where it listens, decides nothing here, and may be another at the
+        # next start.
+        command = [daemon.program, *chain.from_iterable(daemon.peculiar)]
+        main = daemon.config
     else:
         found = re.search("(?m)^set -- (.*)$", host.text(SCRIPT))
         before = []

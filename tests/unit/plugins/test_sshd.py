@@ -12,6 +12,7 @@ from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 from sftpjail import Check, Notify, Profile, Remove, SftpJailError, WriteFile
 from sftpjail.config import Config
 from sftpjail.errors import JailUnknown, NotJailed
+from sftpjail.system.listeners import Listener
 
 
 def files(actions: list[object]) -> dict[str, str | None]:
@@ -353,6 +354,15 @@ def test_on_setup_guards_a_line_that_some_sshds_refuse(tree: Tree, fire: Fire, s
     assert not written() & paths, "no systemd"
     tree.program("systemctl")
     assert written() > paths
+    options = (("-o", "PidFile=/run/mine.pid"), ("-o", "AllowUsers=ann"), ("-o", "Port=22"))
+    tree.listening = [Listener(7, "/usr/sbin/sshd", options, (("::", 22),))]
+    (script,) = (
+        action.content
+        for action in fire("sshd", "on_setup", tree.host(), config)
+        if isinstance(action, WriteFile) and action.path in paths and "set -- " in action.content
+    )
+    assert "\nset -- /usr/sbin/sshd -o AllowUsers=ann\n" in script, "what may differ decides nothing"
+    tree.listening = []
     each = "/etc/systemd/system/sshd@.service.d/10-sftpjail.conf"
     assert each not in written()
     tree.write("/usr/lib/systemd/system/sshd@.service", "")
