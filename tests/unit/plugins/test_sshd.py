@@ -354,14 +354,16 @@ def test_on_setup_guards_a_line_that_some_sshds_refuse(tree: Tree, fire: Fire, s
     assert not written() & paths, "no systemd"
     tree.program("systemctl")
     assert written() > paths
-    options = (("-o", "PidFile=/run/mine.pid"), ("-o", "AllowUsers=ann"), ("-o", "Port=22"))
+    options = (("o", "PidFile=/run/mine.pid"), ("o", "AllowUsers=ann"), ("o", "Port=22"))
     tree.listening = [Listener(7, "/usr/sbin/sshd", options, (("::", 22),))]
     (script,) = (
         action.content
         for action in fire("sshd", "on_setup", tree.host(), config)
         if isinstance(action, WriteFile) and action.path in paths and "set -- " in action.content
     )
-    assert "\nset -- /usr/sbin/sshd -o AllowUsers=ann\n" in script, "what may differ decides nothing"
+    assert "\nset -- /usr/sbin/sshd -o AllowUsers=ann\n" in script, (
+        "what may differ decides nothing"
+    )
     tree.listening = []
     each = "/etc/systemd/system/sshd@.service.d/10-sftpjail.conf"
     assert each not in written()
