@@ -15,7 +15,7 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from .errors import UsageError, did_you_mean, unreadable
-from .model import REQUESTS, Profile, components, networks, normal, size, valid_name
+from .model import REQUESTS, Profile, components, is_roots, networks, normal, size, valid_name
 from .paths import KEYS_DIR, LIB
 
 PATH = "/etc/sftpjail/sftpjail.conf"
@@ -199,7 +199,7 @@ def _refuse_strange(path: str, found: os.stat_result) -> None:
 
     It names programs that sshd runs, and plugins that are root's.
     """
-    if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
+    if os.geteuid() == 0 and not is_roots(found):
         fix = ""
         if _leads_only_there(path):
             fix = f"chown root {quote(path)} && chmod go-w {quote(path)}"
@@ -214,10 +214,7 @@ def _leads_only_there(path: str) -> bool:
     if not path.startswith("/") or os.path.islink(path):
         return False
     above = [os.lstat(directory) for directory in components(posixpath.dirname(path))]
-    return all(
-        stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not found.st_mode & 0o022
-        for found in above
-    )
+    return all(stat.S_ISDIR(found.st_mode) and is_roots(found) for found in above)
 
 
 def _packaged() -> tuple[str, ...]:

@@ -5,8 +5,10 @@ Plain data, the standard library only.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
@@ -16,6 +18,9 @@ from .errors import SftpJailError, UsageError
 from .escapes import Choice, has_controls, one_line, remedy
 
 SEVERITIES = ("open", "broken", "advice")
+
+# The bits of a mode by which others than the owner may write: inode(7).
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 # A name reaches sshd_config (Match User: a pattern list), fstab options (commas) and paths,
 # so nothing that means something there. Wider than useradd's own rule because NSS brings
@@ -749,6 +754,14 @@ def normal(path: str) -> str:
     normpath(3) alone would keep two leading slashes.
     """
     return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def is_roots(found: os.stat_result) -> bool:
+    """Return whether root owns what stat(2) has found, and nobody else may write there.
+
+    The group bits of a mode with an access list are the list's mask: acl(5).
+    """
+    return found.st_uid == 0 and not found.st_mode & OTHERS_WRITE
 
 
 def components(path: str) -> list[str]:

@@ -25,6 +25,7 @@ from ..operations.apply_file.comparison import Comparison, any_shut
 from ..operations.apply_file.stages import Stages
 from ..operations.export import known, readable
 from ..operations.mounts import unusable
+from ..system.files import is_there
 from ..system.scratch import new_file
 from .context import Command, Context, printable
 from .progress import progress_bar
@@ -383,7 +384,7 @@ def _write_new(path: str, text: str, context: Context) -> None:
         path = os.path.abspath(path)
     except OSError as error:
         raise unreadable("the working directory", error) from error
-    if os.path.lexists(path):
+    if is_there(path):
         raise UsageError(f"{path} exists already", advice="give another name")
     if not context.dry_run:
         new_file(path, text.encode("utf-8", "surrogateescape"), 0o600)

@@ -16,6 +16,7 @@ from ..host import Host
 from ..model import Problem
 from ..openssh.public_keys import MAX_BYTES
 from ..operations.users_conf import entries
+from ..system.files import PLAIN
 from .context import Context
 
 _SHOWN = 8
@@ -76,7 +77,7 @@ def _keys_of(user: User, directory: str) -> str:
 
 def _key_file(path: str) -> str:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, PLAIN)
         with open(fd, "rb") as handle:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise UsageError(f"{path} is not a file")

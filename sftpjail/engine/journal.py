@@ -102,7 +102,7 @@ class Journal:
         """
         if self.held is None or not self.held.take(_MOMENT):
             return
-        if os.path.lexists(self.path) or self.history.head().number:
+        if files.is_there(self.path) or self.history.head().number:
             raise SftpJailError(
                 f"another sftpjail has changed this host meanwhile: it has made {self.directory}",
                 advice="run this again",
@@ -311,7 +311,7 @@ class Journal:
                     files.remove_dir(undo["path"], undo.get("inode", 0))
 
     def _tidy(self) -> None:
-        if os.path.lexists(self.path):
+        if files.is_there(self.path):
             files.unlink(self.path)
             files.sync_dirs({self.directory})
         # These directories are empty on a host without a jail, and must not stay there.

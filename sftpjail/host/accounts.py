@@ -285,7 +285,7 @@ class People:
             return False
         look_up = [sys.executable, "-I", "-c", _LOOK_UP, database]
         services = self.directory_services
-        return any(self.programs.ask([*look_up, one, name]).code != 0 for one in services)
+        return any(self.programs.ask([*look_up, one, name]).failed for one in services)
 
     def is_gone(self, name: str) -> bool:
         """Return whether the account certainly does not exist."""

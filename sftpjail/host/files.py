@@ -16,7 +16,7 @@ from typing import TypeVar
 from ..errors import SftpJailError
 from ..formats.acl import ACCESS, DEFAULT, Access
 from ..formats.tagged_lines import Style, tagged
-from ..model import components, normal
+from ..model import OTHERS_WRITE, components, normal
 from .look import Look, NoLook
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -296,7 +296,7 @@ class Files:
             return "is not a directory"
         if found.st_uid != 0:
             return f"belongs to uid {found.st_uid} and not to root"
-        if found.st_mode & 0o022:
+        if found.st_mode & OTHERS_WRITE:
             acl = self.acl(path)
             if acl:
                 by = f"access list {acl}"
@@ -400,7 +400,7 @@ class Files:
 
     def _is_trusted(self, directory: str, uid: int) -> bool:
         found = self.stat(directory)
-        return found is None or (found.st_uid in (0, uid) and not found.st_mode & 0o022)
+        return found is None or (found.st_uid in (0, uid) and not found.st_mode & OTHERS_WRITE)
 
     def same_file(self, one: str, other: str) -> bool:
         """Return whether two paths lead to the same file or directory."""

@@ -9,8 +9,8 @@ import stat
 
 from .. import fixes
 from ..errors import SftpJailError
-from ..model import components, inside
-from ..system.files import open_parent
+from ..model import OTHERS_WRITE, components, inside
+from ..system.files import DIRECTORY, PLAIN, open_parent
 from .accounts import People
 from .files import Files
 
@@ -51,7 +51,7 @@ class Owned:
             if not regular or found.st_uid not in (0, uid):
                 wrong = f"it is not a file of uid {uid} with one name"
                 raise SftpJailError(f"will not read {path}: {wrong}")
-            if found.st_mode & 0o022:
+            if found.st_mode & OTHERS_WRITE:
                 wide = path
             if wide:
                 fix = fixes.on(wide, self, "chmod go-w {}")
@@ -72,9 +72,8 @@ class Owned:
         except OSError as error:
             why = "is a link or not a directory" if error.errno == errno.ELOOP else error.strerror
             raise SftpJailError(f"cannot read {path}: a directory on the way {why}") from error
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            return os.open(name, flags, dir_fd=directory)
+            return os.open(name, PLAIN, dir_fd=directory)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -88,7 +87,7 @@ class Owned:
             return ""
         for directory in components(posixpath.dirname(path)):
             found = self.files.stat(directory)
-            if found and found.st_mode & 0o022 and inside(directory, home):
+            if found and found.st_mode & OTHERS_WRITE and inside(directory, home):
                 return directory
         return ""
 
@@ -99,7 +98,7 @@ class Owned:
         except (OSError, SftpJailError):
             return []
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+            fd = os.open(name, DIRECTORY, dir_fd=directory)
         except OSError:
             return []
         finally:

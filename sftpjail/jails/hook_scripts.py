@@ -11,7 +11,7 @@ from shlex import quote
 from .. import fixes
 from ..escapes import look_at
 from ..host import Host
-from ..model import Problem
+from ..model import Problem, is_roots
 from ..openssh.chroot_path import path_fix
 from ..paths import LIB
 
@@ -75,7 +75,7 @@ def _flaw(path: str, host: Host) -> tuple[str, str]:
     found = host.stat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
         return "is not a file", look_at(f"ls -ld {quote(path)}")
-    if found.st_uid != 0 or found.st_mode & 0o022:
+    if not is_roots(found):
         return "can be changed by others than root", fixes.on(
             path, host, "chown root {}", "chmod 755 {}"
         )

@@ -127,7 +127,7 @@ class Btrfs(System):
         """
         answer = self.host.ask([self.tool("btrfs"), "qgroup", "show", "--raw", "-re", self.mount])
         groups = quota_groups(answer.out)
-        if answer.code != 0 or not groups:
+        if answer.failed or not groups:
             command = join(["btrfs", "quota", "enable", self.mount])
             what = f"quotas are not enabled in {self.mount}, a file system of type btrfs"
             choices = (Choice(f"to enable them for all of {self.mount}", command),)
@@ -217,7 +217,7 @@ class Ext4(_Project):
 
     def state(self) -> State:
         answer = self.host.ask([self.tool("repquota"), "-P", "-n", "-O", "csv", self.mount])
-        if answer.code != 0:
+        if answer.failed:
             raise Lack(f"quotas are not enabled in {self.mount}: {answer.words}")
         for line in answer.out.splitlines():
             cells = line.split(",")
@@ -238,7 +238,7 @@ class Xfs(_Project):
 
     def state(self) -> State:
         answer = self.host.ask([*self._expert("report -p -n -N -b"), self.mount])
-        if answer.code != 0:
+        if answer.failed:
             raise Lack(f"quotas are not enabled in {self.mount}: {answer.words}")
         for line in answer.out.splitlines():
             words = line.split()

@@ -8,7 +8,7 @@ from shlex import quote
 from .. import fixes
 from ..escapes import Advice
 from ..host import Host
-from ..model import Account
+from ..model import OTHERS_WRITE, Account
 
 
 def make_home(account: Account, host: Host) -> str:
@@ -48,6 +48,6 @@ def path_fix(path: str, host: Host) -> str:
     commands = []
     if found.st_uid != 0:
         commands.append("chown root {}")
-    if found.st_mode & 0o022:
+    if found.st_mode & OTHERS_WRITE:
         commands.append("chmod go-w {}")
     return fixes.on_or_why(path, host, *commands)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..host import Host
+from ..model import is_roots
 from ..system.listeners import Listener, told
 from .match_blocks import DIRECTORY, MAIN
 from .sshd import LOCAL
@@ -193,12 +194,7 @@ def _of_process(found: Listener, host: Host) -> Daemon:
 def _is_roots(program: str, host: Host) -> bool:
     """Return whether a program exists and only root can change it, since root runs it."""
     found = host.stat(program)
-    return (
-        found is not None
-        and found.st_uid == 0
-        and not found.st_mode & 0o022
-        and bool(host.trusted_path(program))
-    )
+    return found is not None and is_roots(found) and bool(host.trusted_path(program))
 
 
 def _not_roots(program: str) -> str:

@@ -59,7 +59,7 @@ def _asked(
     except SftpJailError as error:  # a module that waits for ever
         return [Fact("session", "PAM", "unknown", error.message, bad=True)], []
     code, _, words = answer.out.strip().partition(" ")
-    if answer.code != 0 or number(code) is None:
+    if answer.failed or number(code) is None:
         return [Fact("session", "PAM", "unknown", answer.words, bad=True)], []
     note = f"account rules of {service}, from {address}"
     if number(code) == 0:

@@ -125,7 +125,7 @@ def convert(text: str, host: Host) -> str:
     if not kind:
         return text
     answer = host.ask(["ssh-keygen", "-i", "-m", kind, "-f", "/dev/stdin"], stdin=head)
-    if answer.code != 0:
+    if answer.failed:
         raise SftpJailError(f"ssh-keygen cannot read this {kind} key: {answer.words}")
     # Only this format has a comment, and ssh-keygen drops it.
     comment = re.search(r'(?mi)^Comment:\s*"?([^"\r\n]*)', head)

@@ -96,7 +96,7 @@ def logging(
     """
     asked = (daemon or primary(host)).command
     answer = ask_sshd(host, "-T", "-C", spec(user, connection), daemon=asked)
-    if answer.code != 0:
+    if answer.failed:
         words = " / ".join(answer.err.splitlines())
         raise SftpJailError(f"sshd refuses its present configuration: {words}")
     values = dict(line.partition(" ")[::2] for line in answer.out.splitlines())
@@ -128,7 +128,7 @@ def effective(
     daemon = daemon or primary(host)
     question = ("-T", "-ddd", "-C", spec(user, connection))
     answer = ask_sshd(host, *question, files=dict(staged), daemon=daemon.command)
-    if answer.code != 0:
+    if answer.failed:
         raise _refused(answer.err, host)
     told = _understood(answer, daemon)
     if connection == LOCAL and told.tells_places_apart:

@@ -48,7 +48,7 @@ def ask_sshd(
     if not command[0]:
         raise SftpJailError("OpenSSH's server is not installed", "apt install openssh-server")
     answer = host.programs.preview([*command, *arguments], files)
-    if answer.code != 0 and not damaged and DROPIN in answer.err and DROPIN not in (files or {}):
+    if answer.failed and not damaged and DROPIN in answer.err and DROPIN not in (files or {}):
         bare = {**(files or {}), DROPIN: None}
         without = host.programs.preview([*command, *arguments], bare)
         if without.code == 0:

@@ -200,7 +200,7 @@ def on_check(account: Account | None, host: Host, config: Config) -> list[Proble
         return []
     units = [unit for unit in _wanted(config) if _installed(unit, host) and not _masked(unit, host)]
     asleep = [
-        unit for unit in units if host.ask(["systemctl", "is-active", "--quiet", unit]).code != 0
+        unit for unit in units if host.ask(["systemctl", "is-active", "--quiet", unit]).failed
     ]
     if not asleep:
         return []

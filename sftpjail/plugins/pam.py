@@ -255,7 +255,7 @@ def _proof(profile: Profile, host: Host, actions: list[Action], kind: str) -> Ch
         candidate=(*files, "/etc/ssh/sshd_config.d/10-sftpjail.conf", "/etc/ssh/sshd_config"),
         fix=" ".join((*argv, kind)),
     )
-    if before.code != 0:
+    if before.failed:
         why = f"the logins of profile {profile.name} cannot be tried: {before.words}"
         error = SftpJailError(why)
         error.action = proof

@@ -145,7 +145,7 @@ def _not_in_force(host: Host, config: Config) -> list[Problem]:
     options = (f"--property={name}" for name in properties)
     answer = host.ask(["systemctl", "show", *options, *units])
     parts = answer.out.strip().split("\n\n")
-    if answer.code != 0 or len(parts) != len(units):
+    if answer.failed or len(parts) != len(units):
         what = f"systemd does not say whether {DROPIN} is in force: {answer.words}"
         return [Problem(what, _WHY, look_at("systemctl status"))]
     for uid, unit, part in zip(uids, units, parts, strict=True):

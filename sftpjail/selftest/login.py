@@ -397,7 +397,7 @@ class Trial:
         self._end_manager()
         uid = self.account.uid
         # While logind knows the user, by a session of theirs or ours, it takes care of that itself.
-        if not self._had_runtime and programs.run(["loginctl", "show-user", str(uid)]).code != 0:
+        if not self._had_runtime and programs.run(["loginctl", "show-user", str(uid)]).failed:
             programs.run(["systemctl", "stop", f"user-runtime-dir@{uid}.service"], timeout=LOGIN)
         self._managed = False
 

@@ -88,7 +88,7 @@ def edit_fields(
         SftpJailError: a file cannot be changed, or another program has it locked.
     """
     wanted = frozenset(names)
-    with _locked_accounts():
+    with _changing_accounts():
         old = {file: _read(file) for file in ("passwd", "shadow")}
         now = _fields_of(wanted, old["passwd"], old["shadow"])
         before = {name: dict(fields) for name, fields in now.items()}
@@ -113,7 +113,6 @@ def edit_fields(
             _write(file, lines, new)
             # Of a run that was killed between the two steps of a write.
             files.unlink(files.stage_name(f"{ETC}/{file}"))
-    files.sync_dirs({ETC})
 
 
 def _given(
@@ -172,7 +171,7 @@ def take_away(
     Raises:
         SftpJailError: a file cannot be changed, or another program has it locked.
     """
-    with _locked_accounts():
+    with _changing_accounts():
         others = others_of(made)
         gone = made.keys() - before.keys() - others
         for file in reversed(_FILES):
@@ -180,7 +179,6 @@ def take_away(
             kept = [_without(line, gone, file) for line in old if _first(line) not in gone]
             was = (joined or {}).get(file, {})
             _write(file, old, [_in_order(line, was.get(_first(line), line), file) for line in kept])
-    files.sync_dirs({ETC})
     for name in made.keys() & before.keys() - others:
         put_back(name, before[name])
     return sorted(others)
@@ -236,7 +234,7 @@ def take_out(uids: Mapping[str, int]) -> None:
         SftpJailError: one is another by now, a file cannot be changed, or another program has it
             locked; of these nothing is deleted.
     """
-    with _locked_accounts():
+    with _changing_accounts():
         now = {fields[0]: number(fields[2]) for fields in reversed(_fields("passwd"))}
         other = sorted(name for name, uid in uids.items() if now.get(name) != uid)
         if other:
@@ -247,7 +245,6 @@ def take_out(uids: Mapping[str, int]) -> None:
                 old = _read(file)
                 kept = [_without(line, uids, file) for line in old if _first(line) not in uids]
                 _write(file, old, kept)
-    files.sync_dirs({ETC})
 
 
 def bring_back(before: Lines) -> list[str]:
@@ -263,7 +260,7 @@ def bring_back(before: Lines) -> list[str]:
         SftpJailError: a file cannot be changed, or another program has it locked.
     """
     was = {_first(own["line"]): own["line"] for own in reversed(before["passwd"]["own"])}
-    with _locked_accounts():
+    with _changing_accounts():
         now = {_first(line): line for line in reversed(_read("passwd"))}
         others = {name for name, line in was.items() if now.get(name, line) != line}
         back = was.keys() - others
@@ -272,7 +269,6 @@ def bring_back(before: Lines) -> list[str]:
                 _bring_back(file, before[file], back)
             # Of a run that was killed between the two steps of a write.
             files.unlink(files.stage_name(f"{ETC}/{file}"))
-    files.sync_dirs({ETC})
     return sorted(others)
 
 
@@ -337,11 +333,10 @@ def set_shadow(values: Mapping[str, Mapping[int, str]]) -> None:
     Raises:
         SftpJailError: the file cannot be changed, or another program has it locked.
     """
-    with _locked_accounts():
+    with _changing_accounts():
         old = _read("shadow")
         kept = [_with_fields(line, values.get(_first(line), {})) for line in old]
         _write("shadow", old, kept)
-    files.sync_dirs({ETC})
 
 
 def put_passwords_back(before: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> list[str]:
@@ -357,7 +352,7 @@ def put_passwords_back(before: Mapping[str, Sequence[str]], given: Mapping[str, 
     Raises:
         SftpJailError: the file cannot be changed, or another program has it locked.
     """
-    with _locked_accounts():
+    with _changing_accounts():
         old = _read("shadow")
         now = {_first(line): _at(line.split(":"), 1) for line in old}
         there = [name for name in before if name in now and now[name] != before[name][0]]
@@ -365,7 +360,6 @@ def put_passwords_back(before: Mapping[str, Sequence[str]], given: Mapping[str, 
         back = {name: before[name] for name in there if name not in others}
         values = {name: dict(enumerate(fields, start=1)) for name, fields in back.items()}
         _write("shadow", old, [_with_fields(line, values.get(_first(line), {})) for line in old])
-    files.sync_dirs({ETC})
     return others
 
 
@@ -502,13 +496,12 @@ def put_back(name: str, before: Lines, only_new: bool = False) -> None:
         SftpJailError: a file cannot be changed, or another program has it locked.
     """
     comes = bool(before.get("passwd", {}).get("own"))
-    with _locked_accounts():
+    with _changing_accounts():
         if only_new and (why := in_the_way(name, before)):
             raise SftpJailError(f"the account {name} cannot come back: {why}")
         for file in _FILES if comes else reversed(_FILES):
             if file in before and os.path.exists(f"{ETC}/{file}"):
                 _edit(file, name, before[file])
-    files.sync_dirs({ETC})
 
 
 def put_group_back(name: str, before: Lines) -> str:
@@ -524,14 +517,13 @@ def put_group_back(name: str, before: Lines) -> str:
     Raises:
         SftpJailError: a file cannot be changed, or another program has it locked.
     """
-    with _locked_accounts():
+    with _changing_accounts():
         why = _group_in_the_way(name, before)
         if why:
             return why
         for file in _GROUP_FILES:
             if file in before and os.path.exists(f"{ETC}/{file}"):
                 _edit(file, name, before[file])
-    files.sync_dirs({ETC})
     return ""
 
 
@@ -560,6 +552,18 @@ def _locked_accounts() -> Iterator[None]:
                 "another program has locked /etc/passwd", look_at("fuser -v /etc/.pwd.lock")
             )
         yield
+
+
+@contextlib.contextmanager
+def _changing_accounts() -> Iterator[None]:
+    """Make the same programs wait while files are replaced, whose names are on disk at the end.
+
+    Raises:
+        SftpJailError: one of them does not end.
+    """
+    with _locked_accounts():
+        yield
+        files.sync_dirs({ETC})
 
 
 def _edit(file: str, name: str, before: dict[str, Any]) -> None:

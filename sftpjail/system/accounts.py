@@ -49,7 +49,7 @@ def change_account(argv: Sequence[str], name: str) -> None:
         SftpJailError: it failed. If a process of the account is the reason, the fix ends it.
     """
     began = time.monotonic()
-    while (answer := run(argv, name)).code != 0:
+    while (answer := run(argv, name)).failed:
         hint = ""
         found = _IN_USE.search(answer.err)
         if found:

@@ -25,11 +25,17 @@ from .gate import useradd_blocked
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # to reach what is in it
 _BLOCK = 1 << 16  # bytes that are written at once
 
 
 # -- directories and files -----------------------------------------------------------------------
+
+
+def is_there(path: str) -> bool:
+    """Return whether a path names something, if only a symbolic link that leads nowhere."""
+    return os.path.lexists(path)
 
 
 def open_parent(path: str) -> tuple[int, str]:
@@ -456,7 +462,7 @@ def write_staged(
         uid, gid, mode = found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
     with parent(stage_name(path), path) as (directory, name):
         _take_away(name, directory)
-        with opened(name, _NEW, directory) as fd:
+        with opened(name, NEW, directory) as fd:
             _fill(fd, content)
             os.fchown(fd, uid, gid)
             os.fchmod(fd, mode)
@@ -468,7 +474,7 @@ def write_staged(
 @contextlib.contextmanager
 def create(path: str, about: str = "") -> Iterator[int]:
     """Create a new file for root only, and yield its descriptor; see `parent`."""
-    with parent(path, about) as (directory, name), opened(name, _NEW, directory) as fd:
+    with parent(path, about) as (directory, name), opened(name, NEW, directory) as fd:
         yield fd
 
 

@@ -28,7 +28,7 @@ def one_at_a_time() -> Iterator[None]:
 
 def keep_counted(text: str) -> None:
     """Write how far the logs were counted, where the host is set up. Raises SftpJailError."""
-    if os.path.lexists(HOST_RECORD):
+    if files.is_there(HOST_RECORD):
         _put(COUNTED, text.encode("utf-8"), 0o600)
 
 

@@ -32,7 +32,7 @@ def make(program: str, accounts: Sequence[NewAccount]) -> None:
     """
     lines = [line for account in accounts for line in _lines(account)]
     answer = programs.run([program, "-"], "".join(lines), env={JOINS: ""}, timeout=300.0)
-    if answer.code != 0:
+    if answer.failed:
         raise SftpJailError(f"{program} failed: {answer.words}")
     found = {fields[0]: fields for fields in entries("/etc/passwd")}
     wrong = [one.name for one in accounts if found.get(one.name, [])[2:] != _fields(one)]
@@ -79,7 +79,7 @@ def make_homes(accounts: Iterable[NewAccount], mode: int) -> None:
     Raises:
         SftpJailError: a home cannot be made.
     """
-    made = [one for one in accounts if one.skeleton and not os.path.lexists(one.home)]
+    made = [one for one in accounts if one.skeleton and not files.is_there(one.home)]
     with files.directories_kept():
         for account in made:
             _make_home(account, mode)

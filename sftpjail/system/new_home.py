@@ -57,7 +57,7 @@ def remove_home(home: str, uid: int | None, half: bool = False) -> bool:
     Raises:
         SftpJailError: it could not be removed.
     """
-    if not os.path.lexists(home):
+    if not files.is_there(home):
         return True
     if holds_mount(home) or not _belongs(home, uid, half) or not is_untouched(home):
         return False

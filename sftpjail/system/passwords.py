@@ -73,7 +73,7 @@ def write(passwords: Iterable[tuple[str, str]]) -> None:
     """
     text = "".join(f"{name}:{password}\n" for name, password in passwords)
     answer = programs.run(["chpasswd", "--encrypted"], text, env={JOINS: ""}, timeout=300.0)
-    if answer.code != 0:
+    if answer.failed:
         # chpasswd names lines by number. Another implementation may print its input.
         if "$" not in answer.words:
             words = answer.words

@@ -35,6 +35,11 @@ class Answer(NamedTuple):
     err: str
 
     @property
+    def failed(self) -> bool:
+        """Whether it exited with another code than 0, or a signal killed it."""
+        return self.code != 0
+
+    @property
     def words(self) -> str:
         """The program's error message on one line.
 
@@ -204,7 +209,7 @@ def must(
         SftpJailError: as `run`, or its exit code was not 0; has the program's own message.
     """
     answer = run(argv, env=env, timeout=timeout)
-    if answer.code != 0:
+    if answer.failed:
         raise SftpJailError(f"{' '.join(argv)} failed: {answer.words}")
     return answer
 

@@ -20,10 +20,9 @@ from enum import Enum
 from ..errors import SftpJailError
 from ..paths import QUARANTINE
 from . import safe_path
+from .files import NEW, PLACE
 from .uploads import Upload, same
 
-_OPEN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOREPLACE = 1  # linux/fs.h
 _ID = r"[A-Za-z0-9][A-Za-z0-9-]*"
 _PIECE = 1 << 20  # bytes
@@ -69,7 +68,7 @@ def _directory() -> int:
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=above)
-        made = os.open(name, _OPEN, dir_fd=above)
+        made = os.open(name, PLACE, dir_fd=above)
     finally:
         os.close(above)
     found = os.fstat(made)
@@ -121,7 +120,7 @@ def _write(into: int, name: str, record: Mapping[str, object]) -> None:
     temporary = f".{name}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=into)
-    with open(os.open(temporary, _NEW, 0o600, dir_fd=into), "w", encoding="ascii") as file:
+    with open(os.open(temporary, NEW, 0o600, dir_fd=into), "w", encoding="ascii") as file:
         file.write(json.dumps(record) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -206,7 +205,7 @@ def _copy(upload: Upload, name: str, into: int) -> Taken:
 def _write_copy(descriptor: int, name: str, into: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=into)  # of a run that was interrupted
-    with open(os.open(name, _NEW, 0o600, dir_fd=into), "wb", buffering=0) as copy:
+    with open(os.open(name, NEW, 0o600, dir_fd=into), "wb", buffering=0) as copy:
         for begin, end in _written(descriptor):
             copy.seek(begin)
             while begin < end and (piece := os.pread(descriptor, min(_PIECE, end - begin), begin)):
@@ -234,7 +233,7 @@ def _delete(upload: Upload) -> bool:
     """Delete the file where it was uploaded; return whether it still had its name."""
     aside = f".sftpjail-{os.urandom(8).hex()}"
     os.mkdir(aside, 0o700, dir_fd=upload.directory)
-    room, file = os.open(aside, _OPEN, dir_fd=upload.directory), os.urandom(8).hex()
+    room, file = os.open(aside, PLACE, dir_fd=upload.directory), os.urandom(8).hex()
     try:
         if os.fstat(room).st_uid != os.geteuid():
             return False

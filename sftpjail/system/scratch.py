@@ -8,7 +8,7 @@ import shutil
 import socket
 
 from ..errors import SftpJailError
-from .files import DIRECTORY, create, parent
+from .files import DIRECTORY, create, is_there, parent
 
 
 def new_file(path: str, content: bytes, mode: int) -> None:
@@ -29,7 +29,7 @@ def listen(path: str) -> socket.socket:
 
 def remove_tree(path: str) -> None:
     """Remove a directory of root's with its contents, if it exists."""
-    if os.path.lexists(path):
+    if is_there(path):
         shutil.rmtree(path)
 
 

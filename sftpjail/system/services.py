@@ -154,7 +154,7 @@ def _is_roots(program: str) -> bool:
 def reload_sshd(one: Listener) -> bool:
     """Make an sshd reread its configuration, unless `sshd -t` fails; return whether it was sent."""
     words = [f"-{name}{value}" for name, value in one.options or () if name in "foch"]
-    if not _is_roots(one.program) or programs.run([one.program, *words, "-t"]).code != 0:
+    if not _is_roots(one.program) or programs.run([one.program, *words, "-t"]).failed:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(one.pid, signal.SIGHUP)

@@ -6,7 +6,7 @@ import os
 
 from ..errors import SftpJailError
 from . import programs
-from .files import DIRECTORY, make_dir, opened, parent
+from .files import DIRECTORY, is_there, make_dir, opened, parent
 
 ROOT_INODE = 256  # of a subvolume: BTRFS_FIRST_FREE_OBJECTID of linux/btrfs_tree.h
 
@@ -19,14 +19,14 @@ def make(path: str, mode: int, uid: int, gid: int) -> None:
     Raises:
         SftpJailError: as `make_dir`, or btrfs(8) failed.
     """
-    if os.path.lexists(path):
+    if is_there(path):
         make_dir(path, mode, uid, gid)
         return
     with parent(path) as (directory, name):
         # By the directory that was judged, whatever has its name by now.
         place = f"/proc/{os.getpid()}/fd/{directory}/{name}"
         answer = programs.run(["btrfs", "subvolume", "create", place])
-        if answer.code != 0:
+        if answer.failed:
             raise SftpJailError(f"cannot make the subvolume {path}: {answer.words}")
         with opened(name, DIRECTORY, directory) as fd:
             found = os.fstat(fd)

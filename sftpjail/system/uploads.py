@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from ..errors import SftpJailError
 from . import safe_path
+from .files import PLACE
 
-_BELOW = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _THERE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -136,7 +136,7 @@ def _walk(place: Place) -> tuple[int, str, str]:
         if not place.deep:
             mount = _mount_of(above)
         for name in place.below[:-1]:
-            below = os.open(name, _BELOW, dir_fd=above)
+            below = os.open(name, PLACE, dir_fd=above)
             os.close(above)
             above = below
     except BaseException:

@@ -138,7 +138,7 @@ def run_scripts(request: Mapping[str, Any], has_file: bool) -> tuple[str, str]:
             return "stopped", error.message
         if answer.code == QUARANTINE and request["event"]["kind"] == "upload":
             return "quarantine", f"{path}: {_said(answer)}"
-        if answer.code != 0:
+        if answer.failed:
             return "failed", f"{path}: {_said(answer)}"
     return "done" if scripts else "nothing", ""
 

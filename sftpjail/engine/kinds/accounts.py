@@ -23,7 +23,7 @@ from ...actions import (
 from ...errors import SftpJailError
 from ...escapes import some
 from ...model import number
-from ...system import account_lines, accounts, new_home, processes, programs
+from ...system import account_lines, accounts, files, new_home, processes, programs
 from ...system.accounts import JOINS, entries
 from .base import Kind, OriginDraft, Undo, kind, state_of
 
@@ -52,14 +52,14 @@ class AddAccountKind(Kind[AddAccount]):
         # Before there is a record by which the account of somebody else would be taken away.
         account_lines.refuse_taken([action.name])
         name, places = action.name, {"home": action.home, "spool": f"/var/mail/{action.name}"}
-        absent = {what: path for what, path in places.items() if not os.path.lexists(path)}
+        absent = {what: path for what, path in places.items() if not files.is_there(path)}
         about = {"op": "added-account", "name": name, "uid": _wanted_uid(action.argv)}
         return about | {"lines": account_lines.read_lines(name), "absent": absent}
 
     def perform(self, action: AddAccount, view: View) -> None:
-        new = not os.path.lexists(action.home)
+        new = not files.is_there(action.home)
         answer = accounts.run(action.argv, action.name)
-        if answer.code != 0:
+        if answer.failed:
             raise SftpJailError(f"{action.argv[0]} failed: {answer.words}")
         if new:
             new_home.sync(action.home)
@@ -93,7 +93,7 @@ class AddAccountsKind(Kind[AddAccounts]):
     about = ("name",)
 
     def record(self, action: AddAccounts, view: View) -> Undo:
-        made = [one for one in action.accounts if one.skeleton and not os.path.lexists(one.home)]
+        made = [one for one in action.accounts if one.skeleton and not files.is_there(one.home)]
         names = [one.name for one in action.accounts]
         return {
             "op": "added-accounts",
@@ -513,7 +513,7 @@ class SetGroupKind(Kind[SetGroup]):
             answer = programs.run(["groupdel", name], env={JOINS: ""})
         if answer is None or answer.code == _GROUP_BUSY:
             return f"the group {name} stays: somebody is in it by now"
-        if answer.code != 0:
+        if answer.failed:
             raise SftpJailError(f"groupdel {name} failed: {answer.words}")
         return None
 

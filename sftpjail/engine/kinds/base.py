@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -255,6 +254,6 @@ def drop(path: str) -> None:
     """Remove an old version or a staged file, if there is one."""
     # Look first: on a read-only file system, unlink(2) fails even if nothing is there. Nothing
     # behind a user's link is ours.
-    if os.path.lexists(path):
+    if files.is_there(path):
         with contextlib.suppress(LinkRefused):
             files.unlink(path)

@@ -39,7 +39,7 @@ class MakeDirKind(Kind[MakeDir]):
             files.make_dir(action.path, action.mode, action.uid, action.gid)
 
     def revert(self, undo: Undo) -> None:
-        if os.path.lexists(undo["path"]):
+        if files.is_there(undo["path"]):
             files.remove_dir(undo["path"])
 
     def touched(self, action: MakeDir) -> Iterable[str]:
@@ -62,7 +62,7 @@ class SetOwnerKind(Kind[SetOwner]):
 
     def revert(self, undo: Undo) -> str | None:
         path = undo["path"]
-        if os.path.islink(path) or not os.path.lexists(path):
+        if os.path.islink(path) or not files.is_there(path):
             return None
         if "was" not in undo:  # of an earlier version, which did not say what was given
             files.set_owner(path, undo["uid"], undo["gid"], undo["mode"])
@@ -109,7 +109,7 @@ class WriteFileKind(Kind[WriteFile]):
         return {
             "op": "file",
             "path": path,
-            "existed": os.path.lexists(path),
+            "existed": files.is_there(path),
             # They show a recovery whether somebody has edited the file since. It then undoes only
             # our lines.
             "new": None if content is None else sha256(content).hexdigest(),
@@ -119,7 +119,7 @@ class WriteFileKind(Kind[WriteFile]):
 
     def perform(self, action: WriteFile, view: View) -> None:
         path = files.resolve(action.path)
-        if os.path.lexists(path):
+        if files.is_there(path):
             files.keep(path)
         self._write(path, action, view)
 
@@ -137,7 +137,7 @@ class WriteFileKind(Kind[WriteFile]):
         content = action.result(view)
         if content is None:
             return False
-        like = action.keep and os.path.lexists(path)
+        like = action.keep and files.is_there(path)
         files.write_staged(path, content, like, action.mode, action.uid, action.gid, sync)
         return True
 
@@ -149,7 +149,7 @@ class WriteFileKind(Kind[WriteFile]):
 
     def perform_staged(self, action: WriteFile, undo: Undo) -> None:
         path = undo["path"]
-        if not undo.get("again") and os.path.lexists(path):
+        if not undo.get("again") and files.is_there(path):
             files.keep(path)
         files.move(files.stage_name(path), path)
 
@@ -158,11 +158,11 @@ class WriteFileKind(Kind[WriteFile]):
         written = {undo["new"], *undo.get("later", ())}
         if undo["existed"]:
             backup = files.backup_name(path)
-            if os.path.lexists(backup) and _ours(path, backup, written):
+            if files.is_there(backup) and _ours(path, backup, written):
                 files.move(backup, path)
                 # If the step had not begun, both are the same file, and rename(2) keeps both.
                 drop(backup)
-            elif os.path.lexists(backup):
+            elif files.is_there(backup):
                 _revert_edited(path, backup, undo)
         elif _ours(path, "", written):
             drop(path)
@@ -203,7 +203,7 @@ def _ours(path: str, backup: str, written: Collection[str | None]) -> bool:
 
     It is then the old version, or WRITTEN has the hash of its content.
     """
-    if not os.path.lexists(path):
+    if not files.is_there(path):
         return True
     if backup and os.path.samestat(files.look(path), files.look(backup)):
         return True
@@ -277,7 +277,7 @@ class RemoveKind(Kind[Remove]):
         if undo["op"] == "remove-dir":
             return
         backup = files.backup_name(undo["path"])
-        if os.path.lexists(backup) and not os.path.lexists(undo["path"]):
+        if files.is_there(backup) and not files.is_there(undo["path"]):
             files.move(backup, undo["path"])
 
     def remember(self, action: Remove, view: View, draft: OriginDraft) -> None:
@@ -295,13 +295,13 @@ class RenameKind(Kind[Rename]):
     about = ("path", "to")
 
     def record(self, action: Rename, view: View) -> Undo:
-        there = os.path.lexists(action.to)
+        there = files.is_there(action.to)
         inode = files.look(action.path).st_ino
         names = {"path": action.path, "to": action.to}
         return {"op": "rename"} | names | {"inode": inode, "there": there}
 
     def perform(self, action: Rename, view: View) -> None:
-        if os.path.lexists(action.to):
+        if files.is_there(action.to):
             fix = fixes.aside_or_why(action.to, view)
             raise SftpJailError(f"{action.to} is in the way of {action.path}", fix)
         files.move_or_copy(action.path, action.to)
@@ -309,11 +309,11 @@ class RenameKind(Kind[Rename]):
     def revert(self, undo: Undo) -> str | None:
         path, to, inode = undo["path"], undo["to"], undo.get("inode")
         drop(files.stage_name(to))
-        if undo.get("there") or not os.path.lexists(to):
+        if undo.get("there") or not files.is_there(to):
             return None
         if "there" not in undo and os.lstat(to).st_ino != inode:  # by an earlier version
             return None
-        if not os.path.lexists(path):
+        if not files.is_there(path):
             files.move_or_copy(to, path)
         elif os.lstat(path).st_ino == inode:  # stopped between the copy and the removal
             files.unlink(to)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from shlex import quote
 
 from ...actions import Check, EndProcesses, Notify, Phase, Run, View
 from ...errors import SftpJailError
 from ...formats.tagged_lines import small_keywords
-from ...system import programs, services
+from ...system import files, programs, services
 from .base import Kind, Undo, kind
 
 _KEPT = 64 << 10  # bytes to keep of the beginning and of the end of a hook script's output
@@ -34,7 +33,7 @@ class RunKind(Kind[Run]):
             keep=_KEPT,
             whom=lambda pid: f"{action.argv[0]} ({action.why}), pid {pid}",
         )
-        if answer.code != 0:
+        if answer.failed:
             raise SftpJailError(f"{action.argv[0]} ({action.why}) refused: {answer.words}")
 
     def revert(self, undo: Undo) -> None:
@@ -53,7 +52,7 @@ class EndProcessesKind(Kind[EndProcesses]):
         # First, since a session may come of them.
         ended = programs.end_unfinished_logins(action.name, action.uid)
         ended += programs.end_processes(action.uid)
-        back = [path for path in action.empty if os.path.lexists(path)]
+        back = [path for path in action.empty if files.is_there(path)]
         if back:
             raise SftpJailError(
                 f"a process of {action.name} made {back[0]} again before it was ended",
@@ -97,7 +96,7 @@ def judge(action: Check, answer: programs.Answer) -> None:
         SftpJailError: the program failed, or its answer differs.
     """
     command = " ".join(action.argv)
-    if answer.code != 0:
+    if answer.failed:
         raise SftpJailError(f"{action.why}: {command} says: {answer.words}", action.fix)
     said = small_keywords(answer.out)
     missing = [line for line in action.lines if line not in said.splitlines()]

@@ -6,7 +6,7 @@ import stat
 
 from ... import Account, Problem, fixes
 from ...host import Host
-from ...model import components
+from ...model import OTHERS_WRITE, components
 
 
 def loose_mode(path: str, account: Account, host: Host) -> Problem | None:
@@ -18,7 +18,7 @@ def loose_mode(path: str, account: Account, host: Host) -> Problem | None:
         found = host.stat(part)
         if found is None:
             continue
-        loose = bool(found.st_mode & 0o022)
+        loose = bool(found.st_mode & OTHERS_WRITE)
         owners = (0, account.uid) if part != path else (0,)
         if not loose and found.st_uid in owners:
             continue

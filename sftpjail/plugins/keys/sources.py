@@ -12,7 +12,7 @@ from shlex import quote
 from ... import fixes
 from ...escapes import look_at
 from ...host import Host
-from ...model import Account, Problem, normal
+from ...model import Account, Problem, is_roots, normal
 from ...openssh.public_keys import Entry, survey
 from ...openssh.settings import Settings
 
@@ -52,7 +52,7 @@ def commanded(account: Account, found: Settings, host: Host) -> CommandKeys | No
     if runner is None:
         return CommandKeys(argv, (), f"AuthorizedKeysCommandUser {user} is no account")
     answer = host.as_user(runner, argv)
-    if answer.code != 0:
+    if answer.failed:
         return CommandKeys(argv, (), f"it fails: {answer.words}")
     return CommandKeys(argv, tuple(survey([answer.out], host)[0]))
 
@@ -65,7 +65,7 @@ def _unsafe(path: str, host: Host) -> str:
     found = host.stat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
         return f"{path} is not there"
-    if found.st_uid != 0 or found.st_mode & 0o022:
+    if not is_roots(found):
         return f"{path} can be changed by others than root"
     if not found.st_mode & 0o111:
         return f"{path} is not executable"

@@ -44,7 +44,7 @@ def ask(
 ) -> str:
     asked = daemon.command if daemon else ()
     answer = ask_sshd(host, "-T", "-C", spec(user, connection), files=files, daemon=asked)
-    if answer.code != 0:
+    if answer.failed:
         raise SftpJailError(
             f"sshd does not report its settings for {user}: {answer.words}",
             look_at("sshd -T"),
@@ -88,7 +88,7 @@ def candidate(host: Host, config: Config) -> dict[str, str | None]:
             file that we may change.
     """
     answer = ask_sshd(host, "-t")
-    if answer.code != 0:
+    if answer.failed:
         raise SftpJailError(
             f"sshd refuses its present configuration: {answer.words}",
             broken_line(answer.words, host),

@@ -129,7 +129,7 @@ def on_setup(host: Host, config: Config) -> list[Action]:
     if not any(action.pending(host, "") for action in changes):
         return guards
     answer = ask_sshd(host, "-t", files=encoded(files))
-    if answer.code != 0:
+    if answer.failed:
         raise SftpJailError(
             f"sshd would refuse the configuration: {answer.words}", look_at("sshd -t")
         )

@@ -70,7 +70,7 @@ def find_problems(account: Account | None, host: Host, config: Config) -> list[P
         return [*own, *elsewhere(account, host, config), *confined.problems_of(account, host)]
     main = primary(host)
     answer = ask_sshd(host, "-t", daemon=main.command, damaged=True)
-    if answer.code != 0:
+    if answer.failed:
         why = "the running daemon has an older one, and will not start again"
         try:
             refuse_services(config, host)

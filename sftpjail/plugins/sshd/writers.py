@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ... import Problem, SftpJailError, fixes
 from ...escapes import shown
 from ...host import Host
-from ...model import components, inside
+from ...model import OTHERS_WRITE, components, inside
 from ...openssh.daemons import Daemon, others, primary
 from ...openssh.match_blocks import DIRECTORY, DROPIN
 from ...openssh.repair import reload_command
@@ -90,7 +90,7 @@ def _changeable(path: str, again: str, host: Host) -> Problem:
     commands = []
     if found.st_uid != 0:
         commands = ["chown root:root {}"]
-    if found.st_mode & 0o022:
+    if found.st_mode & OTHERS_WRITE:
         commands.append("chmod go-w {}")
     fix = fixes.on(path, host, *commands)
     if fix and again:

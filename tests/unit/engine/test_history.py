@@ -76,6 +76,20 @@ def test_a_clock_that_was_set_back_begins_no_earlier_file(place: Path) -> None:
     assert len(list(place.iterdir())) == 4 and said(place) == []
 
 
+def test_each_new_or_removed_name_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = list[set[str]]()
+    monkeypatch.setattr("sftpjail.system.files.sync_dirs", synced.append)
+    kept = History(f"{tmp_path}/history")
+    add(kept, MONTHS[0])
+    assert synced == [{str(tmp_path)}, {kept.directory}]
+    synced.clear()
+    (tmp_path / "history/2026-02").write_text('{"format": 1')
+    kept.cut_partial()
+    assert synced == [{kept.directory}] and kept.names() == ["2026-01"]
+
+
 def test_a_line_that_was_changed_is_found(place: Path) -> None:
     path = place / "2026-04"
     path.write_text(path.read_text().replace('"t4"', '"t9"'))

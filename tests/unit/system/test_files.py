@@ -17,7 +17,7 @@ from fakes import ME, listing
 
 from sftpjail.errors import LinkRefused, SftpJailError
 from sftpjail.formats.fstab import MountPoint
-from sftpjail.system import files, locks, mounts, safe_path
+from sftpjail.system import events, files, locks, mounts, safe_path
 
 
 @pytest.fixture
@@ -296,6 +296,53 @@ def test_what_is_opened_is_no_link(directory: Path) -> None:
     for strict in (False, True):
         with pytest.raises(safe_path.PathRefused):
             safe_path.open_path(str(directory / "safe/link"), strict=strict)
+
+
+@pytest.mark.parametrize("flags", [files.DIRECTORY, files.PLAIN, files.NEW, files.PLACE])
+@pytest.mark.parametrize("to", ["target", "target/file", "none"])
+def test_no_set_of_flags_follows_a_link(directory: Path, flags: int, to: str) -> None:
+    (directory / "link").symlink_to(directory / to)
+    with pytest.raises(OSError, match="link"):
+        os.open(directory / "link", flags, 0o600)
+    assert not (directory / "none").exists()
+
+
+def test_no_file_of_ours_is_appended_to_or_cut_through_a_link(directory: Path) -> None:
+    (directory / "link").symlink_to(directory / "target/file")
+    for change in (lambda: files.append(link, ["x"]), lambda: files.cut(link, 0)):
+        link = str(directory / "link")
+        with pytest.raises((SftpJailError, OSError), match="link"):
+            change()
+    assert (directory / "target/file").read_text() == "theirs\n"
+
+
+SYNCED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "set_access": (lambda at: files.set_access(f"{at}/safe", lambda now: now), ["safe"]),
+    "append": (lambda at: files.append(f"{at}/new", ["x"]), ["new", "."]),
+    "cut": (lambda at: files.cut(f"{at}/target/file", 2), ["target/file"]),
+    "put": (lambda at: events.put(f"{at}/new", b"x"), [".new.sftpjail-new~", "."]),
+    "put_behind": (
+        lambda at: events.put_behind(f"{at}/target/file", 1, b"x"),
+        ["target/.file.sftpjail-new~", "target"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SYNCED)
+def test_what_is_said_to_be_on_disk_is_synced(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    change, expected = SYNCED[name]
+    synced = list[str]()
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    change(directory)
+    assert [os.path.relpath(path, directory) for path in synced] == expected
+
+
+def test_a_link_that_leads_nowhere_is_there(directory: Path) -> None:
+    (directory / "link").symlink_to("none")
+    assert files.is_there(f"{directory}/link") and files.is_there(f"{directory}/safe")
+    assert not files.is_there(f"{directory}/none")
 
 
 def test_a_directory_of_ours_becomes_roots_alone(directory: Path) -> None:

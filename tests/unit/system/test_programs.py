@@ -194,3 +194,8 @@ def test_without_systemd_the_init_script_or_a_person_restarts(
     )
     programs.answer("/etc/init.d/rsyslog", "restart")
     assert notify("rsyslog", "restart") == "" and len(programs.asked) == 1
+
+
+@pytest.mark.parametrize(("code", "failed"), [(0, False), (1, True), (-9, True)])
+def test_a_program_that_a_signal_killed_has_failed(code: int, failed: bool) -> None:
+    assert Answer(code, "", "").failed == failed
