@@ -113,7 +113,10 @@ class States:
     def _counted(self, account: Account) -> tuple[int, int]:
         """Return how many keys an account's key file has, and how many of them have not expired."""
         if account.name not in self._keys:
-            lines = [*filter(has_key, self._host.text(keyfile(account.name)).split("\n"))]
+            text = ""
+            with contextlib.suppress(SftpJailError):  # a directory, say: it hides no other jail
+                text = self._host.text(keyfile(account.name))
+            lines = [*filter(has_key, text.split("\n"))]
             self._keys[account.name] = len(lines), len(lines) - sum(map(_has_lapsed, lines))
         return self._keys[account.name]
 

@@ -46,6 +46,17 @@ class Known:
     unfit: tuple[str, ...] = ()
 
 
+def key_text(name: str, host: Host) -> tuple[str, str]:
+    """Return the text of an account's key file, and why it cannot be read, or "".
+
+    Whatever lies there, a directory, say, does not keep the other accounts from being looked at.
+    """
+    try:
+        return host.text(keyfile(name)), ""
+    except SftpJailError as error:
+        return "", error.message
+
+
 def key_lines(names: Sequence[str], host: Host) -> list[tuple[tuple[KeyLine, ...], list[str]]]:
     """Return the keys in the files of accounts, and what is wrong in each file.
 
@@ -55,13 +66,12 @@ def key_lines(names: Sequence[str], host: Host) -> list[tuple[tuple[KeyLine, ...
         names: the accounts, which need not exist.
         host: the facts.
     """
-    paths = [keyfile(name) for name in names]
+    files = [key_text(name, host) for name in names]
     answers = []
-    for path, entries in zip(
-        paths, public_keys.survey([*map(host.text, paths)], host), strict=True
-    ):
-        text = host.text(path).split("\n")
-        found, wrong = [], []
+    every = public_keys.survey([text for text, _ in files], host)
+    for name, (whole, unread), entries in zip(names, files, every, strict=True):
+        path, text = keyfile(name), whole.split("\n")
+        found, wrong = [], list(filter(None, [unread]))
         for entry in entries:
             if entry.key is None:
                 wrong.append(f"line {entry.number} of {path} is left out: {entry.problem}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from ..config import Metrics, keyfile
+from ..config import Metrics
 from ..engine.engine import Engine
 from ..errors import SftpJailError, denied
 from ..escapes import shown
@@ -20,7 +20,7 @@ from ..jails.states import WORDS, States
 from ..model import SEVERITIES, Account, Key, Problem
 from ..openssh.public_keys import expiry
 from ..operations.diagnosis import judge
-from ..operations.export import key_lines
+from ..operations.export import key_lines, key_text
 from ..paths import COUNTED
 from ..system import metrics as kept
 from ..system.logged_in import sessions
@@ -125,7 +125,7 @@ class Collector:
 
     def _limited(self) -> Iterator[tuple[Account, Key]]:
         """Yield the keys that may have an expiry: ssh-keygen need not see all."""
-        texts = {name: self._host.text(keyfile(name)) for name in self._jails}
+        texts = {name: key_text(name, self._host)[0] for name in self._jails}
         names = [name for name, text in texts.items() if "expiry-time" in text.lower()]
         for name, (keys, _) in zip(names, key_lines(names, self._host), strict=True):
             for one in keys:

@@ -109,6 +109,20 @@ def test_each_state_is_what_a_login_meets(machine: Machine, thorough: bool) -> N
 
 
 @pytest.mark.halved
+def test_a_key_file_that_is_none_hides_no_other_jail(machine: Machine) -> None:
+    ready(machine)
+    ann = jail(machine, "ann")
+    jail(machine, "bob")
+    machine.sh("cd /etc/ssh/authorized_keys; rm bob; mkdir bob")
+    assert states(machine) == {"ann": "ok", "bob": "keyless"}
+    found = machine.run("sftpjail", "metrics").out
+    assert 'state="ok"} 1' in found and 'collector_success{collector="keys"} 1' in found, found
+    for command in ("review", "export"):
+        assert "ann" in machine.run("sftpjail", command).out, command
+    works(machine, "ann", ann)
+
+
+@pytest.mark.halved
 def test_list_looks_at_each_path_of_an_account_once(machine: Machine) -> None:
     ready(machine)
     jail(machine, "ann")
