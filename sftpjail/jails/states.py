@@ -23,11 +23,12 @@ from ..host import Host
 from ..model import Account, Profile, Shadow, components, normal, number
 from ..openssh.admission import denials
 from ..openssh.connections import conditions
-from ..openssh.daemons import Daemon, daemons, others, primary
+from ..openssh.daemons import Daemon, called, daemons, others, primary, running
 from ..openssh.match_blocks import DOORS, settings
 from ..openssh.patterns import listed
 from ..openssh.settings import Settings, effective, logging, reached
 from ..openssh.sshd import LOCAL
+from ..openssh.stale import has_read, left_unread
 from .closing import DAY, admits, date_of, is_disabled, is_out, period, reason
 from .guards import is_namesake
 from .homes import refusal
@@ -95,6 +96,7 @@ class States:
         self._keys: dict[str, tuple[int, int]] = {}
         self._others: list[Daemon] | None = None
         self._broken: SftpJailError | None = None  # the error of asking the primary sshd
+        self._unread: str | None = None  # what an sshd has not read
         self._unknown: SftpJailError | None = None  # the error of looking for other sshds
         # Accounts are examined one after the other, with several questions about the same paths.
         self._stat = lru_cache(maxsize=8)(host.stat)
@@ -214,6 +216,9 @@ class States:
         elsewhere = self._elsewhere(account, groups) or self._by_place(account, groups, found)
         if elsewhere:  # even if the primary sshd refuses it
             yield State("open", elsewhere)
+        behind = self._behind(account, groups, found)
+        if behind:  # what its files say, it does not do yet
+            yield State("unknown", behind)
         for keyword in denials(found, account.name, groups):
             yield State("denied", f"{keyword} ({found.where(keyword.split()[0].lower())})")
         opening = self._opening(account, found)
@@ -316,6 +321,35 @@ class States:
             if not any(denials(there, account.name, groups)):
                 fields = dict(pair.split("=") for pair in connection.split(","))
                 return f"at {fields['laddr']}, port {fields['lport']}, {daemon} does not jail it"
+        return ""
+
+    def _behind(self, account: Account, groups: tuple[str, ...], found: Settings) -> str:
+        """Return which sshd has not read its files since they changed, or "".
+
+        Args:
+            account, groups: anybody's; a daemon's files are everybody's.
+            found: the primary sshd's settings for it.
+        """
+        if self._unread is None:
+            self._unread = ""
+            for daemon in running(self._host):
+                with contextlib.suppress(SftpJailError):  # `_unknown_elsewhere` says so
+                    self._unread = self._unread or self._files_of(daemon, account, groups, found)
+        return self._unread
+
+    def _files_of(
+        self, daemon: Daemon, account: Account, groups: tuple[str, ...], found: Settings
+    ) -> str:
+        """Return what one sshd has not read, in words, or ""."""
+        host = self._host
+        if daemon.unknown:
+            return ""
+        told = found
+        if daemon.peculiar != primary(host).peculiar:
+            told = self._ask(account, groups, daemon)
+        _, known = has_read(daemon, host, told)
+        if known and (left := left_unread(daemon, host, told)):
+            return f"{called(daemon, host)} has not read {left[-1]} since it was changed"
         return ""
 
     def _unknown_elsewhere(self, account: Account, groups: tuple[str, ...]) -> str:

@@ -153,6 +153,13 @@ def primary(host: Host) -> Daemon:
     return next(usual, known[0])
 
 
+def called(daemon: Daemon, host: Host) -> str:
+    """Return the name of a daemon in a message: the usual one is just sshd."""
+    if daemon == primary(host) and daemon.is_plain:
+        return "sshd"
+    return str(daemon)
+
+
 def others(host: Host) -> list[Daemon]:
     """Return the sshds to check beside the primary one.
 

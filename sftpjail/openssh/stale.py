@@ -8,13 +8,16 @@ inode(7).
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from ..host import Host
 from .daemons import Daemon, changed_state
 from .match_blocks import DIRECTORY
-from .settings import PROBE, effective
+from .settings import PROBE, Settings, effective
 
 
-def has_read(daemon: Daemon, host: Host) -> tuple[float, bool]:
+def has_read(daemon: Daemon, host: Host, told: Settings | None = None) -> tuple[float, bool]:
     """Return when an sshd read its configuration, and whether that is known.
 
     If it is not known, the time is when the process began; a later reload has left no trace.
@@ -22,11 +25,13 @@ def has_read(daemon: Daemon, host: Host) -> tuple[float, bool]:
     Args:
         daemon: one that listens.
         host: the facts.
+        told: its settings for some account, if they are known; else it is asked.
 
     Raises:
         SftpJailError: sshd refuses its configuration.
     """
-    path = effective(host, "root", daemon=daemon).get("pidfile")
+    settings = told or effective(host, "root", daemon=daemon)
+    path = settings.get("pidfile")
     found = None
     if path.startswith("/"):
         found = host.lstat(path)
@@ -38,18 +43,19 @@ def has_read(daemon: Daemon, host: Host) -> tuple[float, bool]:
     return (daemon.began, False)
 
 
-def unread(daemon: Daemon, host: Host) -> list[str]:
+def unread(daemon: Daemon, host: Host, told: Settings | None = None) -> list[str]:
     """Return the files, and directories of files, that have changed since an sshd read them.
 
     Args:
         daemon: one that listens.
         host: the facts.
+        told: as for `has_read`.
 
     Raises:
         SftpJailError: sshd refuses its configuration.
     """
-    since, _ = has_read(daemon, host)
-    settings = effective(host, PROBE, daemon=daemon)
+    since, _ = has_read(daemon, host, told)
+    settings = told or effective(host, PROBE, daemon=daemon)
     files = {daemon.config, *settings.files}
     files |= {path for path, _ in settings.origins.values()}
     if daemon.is_plain:
@@ -58,3 +64,18 @@ def unread(daemon: Daemon, host: Host) -> list[str]:
         files |= {f"{DIRECTORY}/{name}" for name in names}
     found = ((path, host.stat(path)) for path in sorted(files))
     return [path for path, seen in found if seen and seen.st_ctime > since]
+
+
+def left_unread(daemon: Daemon, host: Host, told: Settings | None = None) -> list[str]:
+    """Return the same once a reload that has just begun has had time to finish."""
+    if soon(lambda: not unread(daemon, host, told)):
+        return []
+    return unread(daemon, host, told)
+
+
+def soon(true: Callable[[], bool]) -> bool:
+    """Return whether a condition becomes true within half a second, for a reload to finish."""
+    deadline = time.monotonic() + 0.5
+    while not (answer := true()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer

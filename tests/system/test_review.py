@@ -102,6 +102,7 @@ def make(machine: Machine) -> str:
         + each("partial", "rm -r /srv/sftp/$n/files")
         + each("damaged", "echo rubbish >/var/lib/sftpjail/accounts/$n")
     )
+    machine.restart_sshd()
     return path
 
 

@@ -11,6 +11,7 @@ from steps import CONFIG, QUIET, jail, programs_of, ready, shut, works
 
 DROPIN = "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 FIRST = "/etc/ssh/sshd_config.d/05-test.conf"
+REREAD = "pid=$(cat /run/sshd.pid); rm /run/sshd.pid; kill -HUP $pid"
 
 # The state; how it comes; how it goes; whether what changes is sshd's; what `show` says.
 STATES = (
@@ -64,7 +65,7 @@ STATES = (
         False,
         "/home/ann is not mounted",
     ),
-    ("unknown", f"echo Nonsense >{FIRST}", f"rm {FIRST}", False, "sshd refuses"),
+    ("unknown", f"echo Nonsense >{FIRST}", f"rm {FIRST}; {REREAD}", False, "sshd refuses"),
 )
 
 
@@ -104,8 +105,34 @@ def test_each_state_is_what_a_login_meets(machine: Machine, thorough: bool) -> N
         machine.sh(undo)
         if of_sshd:
             machine.restart_sshd()
+        machine.wait_for("/run/sshd.pid", r"\d")
         assert state(machine, "ann") == ("ok", ""), undo
     works(machine, "ann", key)
+
+
+@pytest.mark.halved
+def test_what_the_running_sshd_has_not_read_is_not_said_of_it(machine: Machine) -> None:
+    """It goes by the files that it has read: with those that came since a jail may be open or not."""
+    ready(machine)
+    key = jail(machine, "ann")
+    machine.sh(f"mv {DROPIN} /root/dropin")
+    machine.restart_sshd("-o", "AuthorizedKeysFile=/etc/ssh/authorized_keys/%u")
+    machine.sh(f"cp -a /root/dropin {DROPIN}")
+    assert machine.ssh("ann", key, "true").code != 255, "out of her jail"
+    found, why = state(machine, "ann")
+    assert found == "unknown" and f"has not read {DROPIN} since it was changed" in why, why
+    assert 'state="unknown"} 1' in machine.run("sftpjail", "metrics").out
+    machine.run("sftpjail", "setup")
+    works(machine, "ann", key)
+    assert state(machine, "ann") == ("ok", "")
+    # Shut out by a line that it has not read, she is still let in.
+    machine.write(FIRST, "DenyUsers ann\n")
+    assert state(machine, "ann")[0] == "unknown"
+    works(machine, "ann", key)
+    machine.sh(REREAD)
+    machine.wait_for("/run/sshd.pid", r"\d")
+    assert state(machine, "ann")[0] == "denied"
+    shut(machine, "ann", key)
 
 
 @pytest.mark.halved
@@ -146,6 +173,7 @@ def test_list_asks_sshd_once_for_all_who_are_alike(machine: Machine) -> None:
     assert programs_of(machine, "sftpjail", "list") == few
     machine.write(FIRST, "Match User u1\n PermitTTY yes\nMatch Group other\n X11Forwarding yes\n")
     machine.run("usermod", "-aG", "other", "u2")
+    machine.restart_sshd()
     more = programs_of(machine, "sftpjail", "list")
     assert sum(program.endswith("/sshd") for program in more) == 3, "u1, u2, and all others"
     jails = json.loads(machine.run("sftpjail", "--json", "list").out)["jails"]

@@ -5,8 +5,7 @@ Each goes by its own command line, and by what its files held when it read them.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from shlex import quote
 
 from ... import Account, Choice, Fact, Problem, Profile, SftpJailError, fixes
@@ -16,11 +15,11 @@ from ...host import Host
 from ...jails.membership import is_valid
 from ...openssh.admission import admits
 from ...openssh.connections import connections
-from ...openssh.daemons import Daemon, others, primary, running, started_by_sockets
+from ...openssh.daemons import Daemon, called, others, running, started_by_sockets
 from ...openssh.match_blocks import DROPIN, settings
 from ...openssh.repair import reload_command, unit
 from ...openssh.settings import PROBE, Settings, effective, reached
-from ...openssh.stale import has_read, unread
+from ...openssh.stale import has_read, left_unread, soon
 from .candidate import Lack, lacks, opens, where_from
 
 STALE = "it still does what the old configuration says"
@@ -28,7 +27,7 @@ STALE = "it still does what the old configuration says"
 
 def running_problems(host: Host, config: Config) -> list[Problem]:
     """Return what is wrong with the daemons: none runs, one is stale, unknown, or jails nobody."""
-    if not _soon(lambda: _listens(host)):
+    if not soon(lambda: _listens(host)):
         install = f"install -d -m 755 /run/sshd && {host.which('sshd')}"
         start = install
         if host.systemd:
@@ -53,33 +52,19 @@ def _stale(daemon: Daemon, host: Host) -> list[Problem]:
     """Return that a daemon has not read its files, or that nobody knows."""
     try:
         _, known = has_read(daemon, host)
-        left = []
-        if not _soon(lambda: not unread(daemon, host)):
-            left = unread(daemon, host)
+        left = left_unread(daemon, host)
     except SftpJailError:
         return []  # it refuses its configuration, which is said already
-    if daemon == primary(host) and daemon.is_plain:
-        called = "sshd"
-    else:
-        called = str(daemon)
     if not left:
         return []
-    again = reload_command(host, daemon)
+    again, which = reload_command(host, daemon), called(daemon, host)
     if known:
-        what = f"{called} has not read {shown(left[-1])} since it was changed"
+        what = f"{which} has not read {shown(left[-1])} since it was changed"
         return [Problem(what, STALE, again, severity="open")]
-    what = f"whether {called} has read {shown(left[-1])} since it was changed is not known"
+    what = f"whether {which} has read {shown(left[-1])} since it was changed is not known"
     why = "it has no pid file of its own, and systemd does not know either"
     advice = f"if in doubt, have it read its configuration: {again}"
     return [Problem(what, why, advice=advice, severity="advice")]
-
-
-def _soon(true: Callable[[], bool]) -> bool:
-    """Return whether a condition becomes true within half a second, for a reload to finish."""
-    deadline = time.monotonic() + 0.5
-    while not (answer := true()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return answer
 
 
 # -- other daemons ---------------------------------------------------------------------------------

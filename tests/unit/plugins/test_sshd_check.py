@@ -12,7 +12,7 @@ from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 
 from sftpjail import Account, Choice, Fact, Problem, Profile
 from sftpjail.config import Config
-from sftpjail.jails.states import States
+from sftpjail.jails.states import State, States
 from sftpjail.openssh.settings import effective
 from sftpjail.plugins.sshd import writers
 from sftpjail.plugins.sshd.differences import PENDING
@@ -209,9 +209,12 @@ def test_on_check_tells_of_a_daemon_that_has_not_read_its_files(
         os.utime(tree.root / directory, (2**31 - 2000, 2**31 - 2000))
     assert fire("sshd", "on_check", tree.host(), account=None) == []
     os.utime(tree.root / path.lstrip("/"), (2**31, 2**31))
+    what = f"sshd has not read {path} since it was changed"
+    tree.write("/etc/shadow", "ann:$y$hash:19000:0:99999:7:::\n")
+    assert States(Config(), tree.host()).of(ann()) == State("unknown", what)
     assert fire("sshd", "on_check", tree.host(), account=None) == [
         Problem(
-            f"sshd has not read {path} since it was changed",
+            what,
             "it still does what the old configuration says",
             RELOAD,
             severity="open",

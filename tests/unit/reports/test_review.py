@@ -12,7 +12,7 @@ from played import Run, Stage, run, stage
 
 from sftpjail.errors import SftpJailError
 from sftpjail.jails.membership import members
-from sftpjail.openssh import daemons
+from sftpjail.openssh import daemons, stale
 from sftpjail.operations import last_used
 from sftpjail.operations.last_used import Records
 from sftpjail.paths import KEEP
@@ -138,6 +138,7 @@ def test_a_daemon_that_logs_elsewhere_tells_nothing(
     monkeypatch.setattr(FakeHost, "systemd", systemd)
     monkeypatch.setattr(daemons, "_is_roots", lambda *_: True)
     monkeypatch.setattr(daemons, "started_by_sockets", lambda _: ())
+    monkeypatch.setattr(stale, "changed_state", lambda *_: 0.0)
     usual = Listener(7, "/usr/sbin/sshd", (), (("", 22),), "ssh.service")
     stage.tree.listening = [usual, Listener(8, "/usr/sbin/sshd", options, (("", 2222),), unit)]
     found = looked(stage)
