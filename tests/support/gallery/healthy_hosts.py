@@ -157,6 +157,12 @@ def strict_unit_that_may_write_in_jails(machine: Machine) -> str:
     return booted_with(machine, "ssh.service", text)
 
 
+@healthy(booted=True, whole=True, mounts="session")
+def strict_unit_whose_sessions_mount(machine: Machine) -> str:
+    text = "[Service]\nProtectSystem=strict\nReadWritePaths=/run /var/log\n"
+    return booted_with(machine, "ssh.service", text)
+
+
 @healthy(booted=True, whole=True)
 def options_of_the_unit(machine: Machine) -> str:
     name = booted_with(machine, "ssh.service", "")
