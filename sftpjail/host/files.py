@@ -10,7 +10,7 @@ import stat
 import struct
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 from ..errors import SftpJailError
@@ -123,10 +123,24 @@ class Files:
         return self._look.lstat(self.root + path)
 
     def stat(self, path: str) -> os.stat_result | None:
-        """Return stat(2) of PATH, links followed, or None if it does not exist."""
+        """Return stat(2) of PATH, links followed, or None if it does not exist.
+
+        A directory of automount(8) is walked into: stat(2) of itself mounts nothing there, and
+        tells of the bare directory. It does not exist while nothing can be mounted.
+        """
         if self._gone and self.is_going(self.realpath(path)):
             return None
-        return self._look.stat(self.root + path)
+        found = self._look.stat(self.root + path)
+        if found and stat.S_ISDIR(found.st_mode) and found.st_dev in self._automounts:
+            return self._look.stat(f"{self.root}{path}/.")
+        return found
+
+    @cached_property
+    def _automounts(self) -> frozenset[int]:
+        """The devices of the host's autofs file systems; see proc_pid_mountinfo(5)."""
+        lines = self.text("/proc/self/mountinfo").splitlines()
+        numbers = (line.split()[2].split(":") for line in lines if " - autofs " in line)
+        return frozenset(os.makedev(int(major), int(minor)) for major, minor in numbers)
 
     def is_dir(self, path: str) -> bool:
         """Return whether PATH is a directory or a link to one."""

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import pytest
 from machine import Machine
-from steps import QUIET, again, choice, fstab, jail, mounted, ready, refused, works
+from steps import (
+    QUIET,
+    again,
+    choice,
+    fstab,
+    jail,
+    mounted,
+    open_with_key,
+    ready,
+    refused,
+    works,
+)
 
 pytestmark = pytest.mark.halved
 
@@ -35,7 +46,7 @@ def lands(machine: Machine, key: str, place: str) -> bool:
     """Whether an upload of ann's lies at PLACE."""
     machine.sftp("ann", key, ["put /etc/hostname upload"])
     found = machine.exists(f"{place}/upload")
-    machine.sh("rm -f /disk?/ann/upload /disk?/ann/files/upload")
+    machine.sh("rm -f /disk*/ann/upload /disk?/ann/files/upload")
     return found
 
 
@@ -265,3 +276,58 @@ def test_a_home_on_a_dead_mount_stops_nobody(machine: Machine) -> None:
     assert "incomplete" in machine.run("sftpjail", "list").out and kept(machine, "ann") == before
     assert machine.run("sftpjail", "check", check=False).code == 3
     machine.sh("umount /home/ann; sftpjail apply; sftpjail check")
+
+
+# What automount(8) does for an indirect map whose directories are there before their mounts (browse
+# mode): it shows /disk/NAME at PLACE/NAME for whoever walks in, or lets them fail while /run/down is there.
+AUTOMOUNT = r"""
+import ctypes, fcntl, os, struct, subprocess, sys
+place, (reading, writing) = sys.argv[1], os.pipe()
+options = f"fd={writing},pgrp={os.getpgrp()},minproto=5,maxproto=5,indirect".encode()
+if ctypes.CDLL(None).mount(b"automount", place.encode(), b"autofs", 0, options):
+    sys.exit(1)
+for name in os.listdir("/disk"):
+    os.mkdir(f"{place}/{name}")
+root = os.open(place, os.O_RDONLY)
+open("/run/automount", "w").close()
+while data := os.read(reading, 4096):
+    (token,), (size,) = struct.unpack_from("i", data, 8), struct.unpack_from("i", data, 40)
+    name = data[44 : 44 + size].decode()
+    argv = ["mount", "--bind", f"/disk/{name}", f"{place}/{name}"]
+    done = not os.path.exists("/run/down") and subprocess.call(argv) == 0
+    fcntl.ioctl(root, 0x9360 if done else 0x9361, token)
+"""
+
+
+@BOTH
+def test_a_home_that_automount_has_not_mounted(machine: Machine, mounts: str) -> None:
+    """Its bare directory is root's, and stat(2) of it mounts nothing."""
+    ready(machine, f"{PROFILE}mounts = {mounts}\n")
+    machine.write("/root/automount", AUTOMOUNT)
+    machine.sh(
+        "mkdir /disk /disk/ann; (setsid python3 /root/automount /home </dev/null >/run/log 2>&1 &);"
+        "for n in $(seq 100); do [ ! -e /run/automount ] || exit 0; sleep 0.1; done; cat /run/log; exit 1"
+    )
+    machine.sh("useradd -M -N -G sftponly ann; chown ann: /disk/ann; sftpjail apply")
+    key = open_with_key(machine, "ann")
+    assert lands(machine, key, "/disk/ann")
+    before = kept(machine, "ann")
+
+    # Nobody was there for a while.
+    machine.sh("umount /home/ann; ! grep ' /home/ann ' /proc/self/mountinfo")
+    for argv in (["check"], ["apply"], ["explain", "ann"]):
+        machine.run("sftpjail", *argv)
+    assert lands(machine, key, "/disk/ann")
+
+    # Its server does not answer, and what the jail has shown was unmounted.
+    machine.sh("touch /run/down; umount -q /srv/sftp/ann/home/ann || :; umount -q /home/ann || :")
+    for argv in (["check"], ["apply"], ["check", "--fix"], ["explain", "ann"]):
+        done = machine.run("sftpjail", *argv, check=False)
+        said = done.out + done.err
+        assert done.code and "the home /home/ann of ann is not there" in said, done
+        assert not any(word in said for word in HARMFUL), done
+    machine.sftp("ann", key, ["put /etc/hostname upload"])
+    assert machine.sh("find / -xdev -name upload; ls -A /disk/ann").out == ""
+    assert kept(machine, "ann") == before
+    machine.sh("rm /run/down; sftpjail apply; sftpjail check")
+    assert lands(machine, key, "/disk/ann")
