@@ -21,7 +21,7 @@ from ..errors import SftpJailError
 from ..escapes import one_line
 from ..host import Host
 from ..model import Account, Profile, Shadow, components, normal, number
-from ..openssh.admission import denials
+from ..openssh.admission import denials, way_in
 from ..openssh.connections import conditions
 from ..openssh.daemons import Daemon, called, daemons, others, primary, running
 from ..openssh.match_blocks import DOORS, settings
@@ -403,14 +403,29 @@ class States:
         return f"{path} {flaw}"
 
     def _has_way_in(self, account: Account, shadow: Shadow, found: Settings) -> bool:
-        """Return whether an account has a key in force, a password, or another source of keys."""
+        """Return whether sshd lets an account in by what it has, or may have elsewhere.
+
+        What PAM asks for beside a password is unknown.
+        """
+        if not account.local or "keyboard-interactive" in found.get("authenticationmethods"):
+            return True
+        return way_in(found, key=self._has_key(account, found), password=has_password(shadow))
+
+    def _has_key(self, account: Account, found: Settings) -> bool:
+        """Return whether an account has a key in force, or may have one elsewhere."""
         elsewhere = any(found.get(keyword) not in ("", "none") for keyword in OTHER_KEYS)
-        elsewhere |= _reads_other_files(account, found)
-        if elsewhere or not account.local or usable_password(shadow, found):
+        if elsewhere or _reads_other_files(account, found):
             return True
         return self._counted(account)[1] > 0
 
     def _keyless(self, account: Account, shadow: Shadow, found: Settings) -> str:
+        keyword = "AuthenticationMethods"
+        if found.get("pubkeyauthentication") == "no":
+            keyword = "PubkeyAuthentication"
+        if self._has_key(account, found):
+            where = found.where(keyword.lower())
+            said = f"{keyword} {found.get(keyword.lower())} ({where})"
+            return f"{said} wants more than the key that it has"
         no_key = f"it has no key in {keyfile(account.name)}"
         if self.keys(account):
             no_key += " that has not expired"

@@ -58,6 +58,8 @@ STATES = (
         False,
         "that has not expired",
     ),
+    ("keyless", f"echo PubkeyAuthentication no >{FIRST}", f"rm {FIRST}", True, "wants more"),
+    ("keyless", f"echo AuthenticationMethods password >{FIRST}", f"rm {FIRST}", True, "wants more"),
     (
         "incomplete",
         "umount /srv/sftp/ann/home/ann",
