@@ -333,3 +333,37 @@ def test_sandboxes_of_units(booted: Machine) -> None:
         assert machine.run("sftpjail", "test", "alice", check=False).code == 3, text
     assert harden("ProtectSystem=strict\nReadWritePaths=/srv/sftp /run /var/log")
     assert problems(machine) == []
+
+
+@pytest.mark.booted
+def test_units_that_keep_mounts_from_sessions(booted: Machine) -> None:
+    """A mount table that gets none of ours any more, and an sshd that may make none."""
+    machine, drop_in = booted, "/etc/systemd/system/ssh.service.d/50-hard.conf"
+    kind = "[profiles]\n[[sftponly]]\nmounts = {}\n"
+    machine.write("/etc/sftpjail/sftpjail.conf", QUIET + kind.format("fstab"))
+    machine.run("sftpjail", "setup")
+    machine.run("useradd", "-m", "-G", "sftponly", "alice")
+    key = open_with_key(machine, "alice")
+    machine.let_the_path_unit_apply()
+
+    def harden(text: str) -> None:
+        machine.write(drop_in, f"[Service]\n{text}\n")
+        machine.sh("systemctl daemon-reload; systemctl restart ssh")
+
+    harden("PrivateMounts=yes\nMountFlags=private")
+    assert problems(machine) == []
+    machine.sh(
+        "mkdir /srv/web; echo >/srv/web/file; sftpjail mount --read-only alice /srv/web /web"
+    )
+    assert machine.sftp("alice", key, ["ls /web/file"]).code != 0
+    (found,) = problems(machine)
+    assert "does not have the mounts below /srv/sftp" in found["what"], found
+    machine.write("/etc/sftpjail/sftpjail.conf", QUIET + kind.format("session"))
+    machine.run("sftpjail", "setup")
+    harden("CapabilityBoundingSet=~CAP_SYS_ADMIN")
+    assert machine.sftp("alice", key, ["ls /web/file"]).code != 0
+    (found,) = problems(machine)
+    assert "without CAP_SYS_ADMIN, so no session gets its mounts" in found["what"], found
+    assert machine.run("sftpjail", "test", "alice", check=False).code == 3
+    harden("")
+    assert machine.sftp("alice", key, ["ls /web/file"]).code == 0 and problems(machine) == []
