@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from sftpjail.errors import SftpJailError
 from sftpjail.host import look
 from sftpjail.host.files import Files
 
@@ -70,3 +72,41 @@ def test_a_look_keeps_a_bounded_number_of_answers(tmp_path: Path) -> None:
         found = files._look
         assert found is not None
         assert len(found._stats) < 1000 and len(found._others) < 1000
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """The error with which stat(2) of /x fails."""
+    real = os.stat
+
+    def stat(path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path != "/x":
+            return real(path, follow_symlinks=follow_symlinks)
+        raise OSError(request.param, os.strerror(request.param), path)
+
+    monkeypatch.setattr(look.os, "stat", stat)
+
+
+GONE = ("ENOENT", "ENOTDIR", "ELOOP", "ENOTCONN", "ENODEV", "ESTALE")
+GONE += ("EHOSTDOWN", "EHOSTUNREACH", "ETIMEDOUT")
+NOT_TOLD = ("EIO", "EACCES", "EPERM", "ENOMEM", "ENAMETOOLONG", "EOVERFLOW", "EINTR")
+
+
+@pytest.mark.parametrize("follow", [True, False])
+@pytest.mark.parametrize("refused", [getattr(errno, n) for n in GONE], ids=GONE, indirect=True)
+def test_what_is_gone_and_a_dead_mount_are_missing(refused: None, follow: bool) -> None:
+    assert look.look_at("/x", follow) is None
+    assert look.Look().lstat("/x") is None and look.NoLook().stat("/x") is None
+
+
+@pytest.mark.parametrize("follow", [True, False])
+@pytest.mark.parametrize(
+    "refused", [getattr(errno, n) for n in NOT_TOLD], ids=NOT_TOLD, indirect=True
+)
+def test_what_the_kernel_does_not_tell_is_not_missing(refused: None, follow: bool) -> None:
+    with pytest.raises(SftpJailError, match="cannot look at /x: "):
+        look.look_at("/x", follow)
+    for one in (look.Look(), look.NoLook()):
+        for ask in (one.lstat, one.stat):
+            with pytest.raises(SftpJailError):
+                ask("/x")

@@ -27,7 +27,7 @@ from sftpjail.engine.plan import OnSetup, OnUserLimit
 from sftpjail.escapes import Choice
 from sftpjail.formats.user_managers import DROPIN as MANAGERS
 from sftpjail.jails.membership import jailed
-from sftpjail.model import Problem
+from sftpjail.model import Problem, Profile
 from sftpjail.operations.apply import plan_all
 from sftpjail.operations.diagnosis import causes, judge
 from sftpjail.operations.limits import limited
@@ -239,6 +239,16 @@ def test_an_administrator_whose_primary_group_is_the_jails(stage: Stage) -> None
         if problem.why == "sshd jails it all the same"
     ]
     assert problem.fix == "usermod -g 1010 admin"
+
+
+def test_a_group_with_a_space_is_quoted_in_its_command(stage: Stage) -> None:
+    profile = Profile("staff", "domain users", chroot="/srv/sftp/%u")
+    stage.config = Config(profiles=(profile,))
+    stage.tree.account("admin", 1010)
+    stage.tree.group("domain users", 700, "admin")
+    problems = [problem for problem in judge(stage.engine(), []) if problem.about == "admin"]
+    (problem,) = [problem for problem in problems if "jail group" in problem.what]
+    assert problem.fix == "gpasswd -d admin 'domain users'"
 
 
 def test_no_problem_without_a_command_hides_a_veto(stage: Stage) -> None:

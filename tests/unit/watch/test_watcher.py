@@ -596,6 +596,27 @@ def test_a_few_events_that_wait_keep_no_others_on_the_disk(
         later.close()
 
 
+def test_an_event_is_found_however_often_it_has_moved(tmp_path: Path) -> None:
+    queue, first = Queue(str(tmp_path)), Known(Place(1))
+    events = [upload_of("ann", f"/{number}") for number in range(64)]
+    waiting = dict(zip(queue.append(events, first, lambda: first), events, strict=True))
+    queue.close()
+    queue.append([], first, lambda: first)
+    for left in (16, 4, 1):
+        for position in [*waiting][left:]:
+            queue.done(position)
+            del waiting[position]
+        with queue._lock:
+            queue._write_anew()
+        assert {position: queue.event(position) for position in waiting} == waiting
+        later = Queue(str(tmp_path))
+        found = [later.event(position) for _, position in later.recover()]
+        assert found == [*waiting.values()] and not later.damaged
+    for position in waiting:
+        queue.done(position)
+    assert [path.name for path in tmp_path.glob("queue.*")] == ["queue.2"]
+
+
 @pytest.mark.parametrize("fault", [RecursionError("deep"), KeyError("x")])
 def test_a_fault_of_ours_does_not_end_the_handing_out(logged: Logged, fault: Exception) -> None:
     logged.faults["/bad"] = fault

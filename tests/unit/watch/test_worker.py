@@ -70,8 +70,10 @@ class Process:
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer
+        self.limits: list[float] = []
 
-    def ask(self, *_: object) -> bytes:
+    def ask(self, request: bytes, descriptor: int | None, limit: float) -> bytes:
+        self.limits.append(limit)
         return self.answer
 
     def end(self) -> None:
@@ -84,6 +86,15 @@ def test_a_process_that_lies_forges_no_line() -> None:
     place._process = Process(json.dumps(said).encode())  # type: ignore[assignment]
     result, why = place.ask(request(), None)
     assert result == "failed" and why.isprintable() and "fix: curl evil" in why
+
+
+@pytest.mark.parametrize("scripts", [(), ("/a",), ("/a", "/b", "/c")])
+def test_each_script_and_all_plugins_have_their_time(scripts: tuple[str, ...]) -> None:
+    place, process = handout.Worker(1, "nobody", 300), Process(b'{"result": "done", "why": ""}')
+    place._process = process  # type: ignore[assignment]
+    assert place.ask(request(*scripts), None) == ("done", "")
+    (limit,) = process.limits
+    assert 0 < limit - 300 * (len(scripts) + 1) < 60, "and a little to answer in"
 
 
 @pytest.mark.parametrize("answer", [b"[" * 60_000, b"{}", b"\xff", b'{"result": "done"}', b"7"])
