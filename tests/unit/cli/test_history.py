@@ -374,5 +374,10 @@ def test_undo_of_setup_is_a_teardown(run: Run, place: Path, stage: Stage) -> Non
     assert run("remove", "ann")[0] == 0 and run("teardown")[0] == 0, run.err
     assert run("undo")[0] == 0, run.err
     assert (stage.tree.root / "etc/ssh/sshd_config.d/10-sftpjail.conf").exists()
+    nobody = stage.tree.group_lines
+    stage.tree.account("o'neil", 1700)
+    stage.tree.group_lines = [line.replace(":500:", ":500:o'neil") for line in nobody]
+    assert run("undo")[0] == 1 and "o'neil" in run.err, run.err
+    stage.tree.group_lines = nobody
     assert run("undo")[0] == 0, run.err
     assert not (stage.tree.root / "etc/ssh/sshd_config.d/10-sftpjail.conf").exists()

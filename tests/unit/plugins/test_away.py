@@ -51,6 +51,16 @@ def test_a_link_to_a_disk_that_is_away_is_not_made_a_home(tree: Tree) -> None:
     assert away and not away.choices and not away.fix
 
 
+def test_a_home_that_is_a_jail_is_away_when_it_is_empty(tree: Tree) -> None:
+    """Its disk is: what setup made in it is not there, and the place belongs to nobody."""
+    account = ann(HOME)
+    tree.write(RECORD, json.dumps({"made": [account.files]}))
+    away = home_away(account, tree.host())
+    assert away and away.message.startswith("/home/ann is empty")
+    (tree.root / account.files[1:]).mkdir()
+    assert home_away(account, tree.host()) is None
+
+
 def test_no_home_of_a_service_is_made_below_a_mount_point(tree: Tree, fire: Fire) -> None:
     account = replace(ann(BIND, name="zoe", home="/home/zoe"), local=False)
     assert fire("chroot", "on_user_create", tree.host(), account=account)
