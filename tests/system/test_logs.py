@@ -33,6 +33,14 @@ def logs_go_on(machine: Machine, restart: Callable[[], object]) -> None:
     machine.wait_for(f"{LOG}.1", "second")
     uploads(machine, "third")
     assert machine.run("sftpjail", "check").out == "1 jail checked, no problems\n"
+    # A test is one line in the customer's log, and in no sum.
+    before = [machine.run("sftpjail", "log", *words).out for words in ((), ("--summary",))]
+    machine.run("sftpjail", "test", "alice")
+    machine.wait_for(LOG, r"session closed for local user alice from \[UNKNOWN\]")
+    now = [machine.run("sftpjail", "log", *words).out for words in ((), ("--summary",))]
+    assert now[0].startswith(before[0]) and now[1] == before[1], now
+    (line,) = now[0].removeprefix(before[0]).splitlines()
+    assert line.endswith(": test") and "\tsession\t" in line, line
 
 
 def test_rsyslog(machine: Machine) -> None:
