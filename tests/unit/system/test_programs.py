@@ -14,7 +14,7 @@ from fakes import Programs
 from sftpjail.errors import SftpJailError
 from sftpjail.system import services
 from sftpjail.system.listeners import Listener
-from sftpjail.system.programs import Answer, must, run
+from sftpjail.system.programs import Answer, must, run, stream
 from sftpjail.system.services import notify
 from sftpjail.system.signals import Interrupted, signals_raise
 
@@ -199,3 +199,11 @@ def test_without_systemd_the_init_script_or_a_person_restarts(
 @pytest.mark.parametrize(("code", "failed"), [(0, False), (1, True), (-9, True)])
 def test_a_program_that_a_signal_killed_has_failed(code: int, failed: bool) -> None:
     assert Answer(code, "", "").failed == failed
+
+
+@pytest.mark.real_program
+def test_output_goes_on_after_a_pause() -> None:
+    pieces = list(stream(["sh", "-c", "echo a; sleep 0.1; echo b"], idle=0.01))
+    assert b"" in pieces and b"".join(pieces) == b"a\nb\n"
+    with pytest.raises(SftpJailError, match="sh failed: no"):
+        list(stream(["sh", "-c", "echo a; echo no >&2; exit 3"]))
