@@ -275,7 +275,8 @@ def _account_problems(
     if reason:
         yield _protected(account, reason, host)
     if error:
-        yield from _unmade(account, error, offered, host)
+        decisions = [one.choices for one in found if one.severity != "advice"]
+        yield from _unmade(account, error, offered, decisions, host)
     elif name in _pending(changes, host) and "sftpjail apply" not in offered:
         changed = _summary(engine.plan(create_events(account, host, engine.manager)), host, found)
         if changed:
@@ -339,9 +340,13 @@ def _renamed(account: Account, error: SftpJailError, engine: Engine) -> Problem:
 
 
 def _unmade(
-    account: Account, error: SftpJailError, offered: Collection[str], host: Host
+    account: Account,
+    error: SftpJailError,
+    offered: Collection[str],
+    decisions: Collection[Sequence[Choice]],
+    host: Host,
 ) -> Iterator[Problem]:
-    """Yield why a jail cannot be made, unless a problem with the same fix already says so.
+    """Yield why a jail cannot be made, unless a problem with the same remedy already says so.
 
     The fix is not printed twice, because a second `umount` would remove what the `apply` after the
     first one has mounted.
@@ -353,6 +358,9 @@ def _unmade(
     if same and not (is_open or is_shut(account, host)):
         return
     problem = Problem.of(error, "the jail cannot be made", account.name)
+    decided = bool(problem.choices) and problem.choices in decisions
+    if decided and not (is_open or is_shut(account, host)):
+        return
     if same:
         problem = replace(problem, fix="", advice="the command of another problem fixes this too")
     if is_open:

@@ -182,6 +182,9 @@ def test_what_she_can_do_in_a_mount_is_what_the_kernel_says(machine: Machine) ->
     ):
         (line,) = [line for line in facts.splitlines() if f" {name} " in f" {line} "]
         assert line.endswith(says), line
+    machine.run("rmdir", "/srv/private/denied")
+    found = machine.run("sftpjail", "check", "ann", check=False).out
+    assert found.count("/srv/private/denied") == found.count("if it is gone for good") == 1, found
 
 
 def test_a_mount_below_another_is_hidden(machine: Machine) -> None:
