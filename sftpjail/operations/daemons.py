@@ -19,6 +19,9 @@ from ..paths import WATCH
 from ..system import services
 
 PATIENCE = 5.0  # seconds for a daemon to reread its configuration
+# Seconds for one that the change itself has told to do so. Told again meanwhile, it would close its
+# sockets once more after we had said that all is done.
+GRACE = 0.5
 
 
 def reload_stale(engine: Engine) -> list[Problem]:
@@ -60,20 +63,26 @@ def _reload(engine: Engine) -> list[Problem]:
     left = _stale(host)
     if left and services.forbids("sshd", "reload"):
         return []  # the host's policy forbids it, which a notice reports
-    if left:
-        told = {one.pid: one for one in host.daemons.sshds()}
-        for daemon in left:
-            if daemon.pid in told:
-                services.reload_sshd(told[daemon.pid])
-    deadline = time.monotonic() + PATIENCE
-    while left and time.monotonic() < deadline:
-        time.sleep(0.05)
-        host = Host()
-        left = _stale(host)
+    left, host = _waited(left, host, GRACE)
+    told = {one.pid: one for one in host.daemons.sshds()}
+    for daemon in left:
+        if daemon.pid in told:
+            services.reload_sshd(told[daemon.pid])
+    left, host = _waited(left, host, PATIENCE)
     if not left and not others(host):
         return []  # the change itself was already checked with `sshd -T`
     problems = engine.on(host).manager.problems(None, host)
     return [replace(problem, about="host") for problem in problems if problem.severity == "open"]
+
+
+def _waited(left: list[Daemon], host: Host, seconds: float) -> tuple[list[Daemon], Host]:
+    """Return the daemons that are still stale after SECONDS at most, and the facts then."""
+    deadline = time.monotonic() + seconds
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        host = Host()
+        left = _stale(host)
+    return left, host
 
 
 def start_watcher(config: Config) -> list[str]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fakes import Tree
 
+from sftpjail.config import Config
+from sftpjail.engine.engine import Engine
+from sftpjail.engine.manager import BUNDLED, Manager
 from sftpjail.errors import SftpJailError
 from sftpjail.model import Problem
+from sftpjail.openssh.daemons import Daemon
 from sftpjail.operations import daemons
+from sftpjail.system.listeners import Listener
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,27 @@ def test_an_error_of_ours_is_no_problem_of_the_host(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(daemons, "_reload", broken)
     with pytest.raises(FileNotFoundError):
         daemons.reload_stale(engine)
+
+
+@pytest.mark.parametrize(("looks", "times"), [(0, 0), (3, 0), (30, 1), (500, 1)])
+def test_a_daemon_is_told_again_if_it_is_slow(
+    looks: int, times: int, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it follows what the change has told it, a second signal would close its sockets."""
+    listener = Listener(7, "/usr/sbin/sshd", (), (("::", 22),))
+    tree.listening = [listener]
+    daemon = Daemon("/usr/sbin/sshd", pid=7)
+    now, told, stale = [0.0], list[Listener](), iter([[daemon]] * looks)
+    monkeypatch.setattr(daemons, "Host", tree.host)
+    monkeypatch.setattr(daemons, "_stale", lambda host: next(stale, []))
+    monkeypatch.setattr(daemons, "others", lambda host: [])
+    monkeypatch.setattr(daemons.services, "forbids", lambda *_: False)
+    monkeypatch.setattr(daemons.services, "reload_sshd", told.append)
+    monkeypatch.setattr(daemons.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(daemons.time, "sleep", lambda long: now.__setitem__(0, now[0] + long))
+    engine: Any = Engine(Config(), tree.host(), Manager(Config(plugins_disable=BUNDLED)))
+    daemons.reload_stale(engine)
+    assert told == [listener] * times
 
 
 def test_a_jail_that_is_open_has_not_been_set_up() -> None:
