@@ -40,12 +40,14 @@ def test_a_record_of_the_same_uid_has_the_former_name(renamed: Tree) -> None:
     assert leftovers(Config(), host, {"zoe": zoe}) == {}, "what is zoe's is not left over"
 
 
-@pytest.mark.parametrize("case", ["own record", "other uid", "two of one uid"])
+@pytest.mark.parametrize("case", ["own record", "other uid", "two records", "two of one uid"])
 def test_who_was_not_renamed(renamed: Tree, case: str) -> None:
     if case == "own record":
         renamed.write("/var/lib/sftpjail/accounts/zoe", '{"uid": 1001}')
     elif case == "other uid":
         renamed.write(RECORD, '{"uid": 1002}')
+    elif case == "two records":
+        renamed.write("/var/lib/sftpjail/accounts/eve", '{"uid": 1001}')
     else:
         renamed.people.insert(0, "first:x:1001:1001::/home/first:/bin/sh")
     host = renamed.host()

@@ -165,6 +165,20 @@ def test_a_map_is_known_by_what_it_shows(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
+    ("owner", "wrong"), [((0, 0), False), ((33, 0), True), ((0, 33), True), ((33, 33), True)]
+)
+def test_one_wrong_owner_or_group_shows_another_map(
+    tree: Tree, owner: tuple[int, int], wrong: bool
+) -> None:
+    """What is mapped shows with its number from the disk; the other one contradicts nothing."""
+    tree.directory(SITE.target)
+    tree.bind(SITE.source, SITE.target, "nosuid,nodev,idmapped")
+    tree.owners[SITE.source] = owner
+    mount = Mount(SITE.source, SITE.target, SITE.options)
+    assert mount.pending(tree.host(), "ann") == wrong
+
+
+@pytest.mark.parametrize(
     ("options", "device", "root", "place"),
     [
         (",nosuid", "0:2", "/", ""),

@@ -21,7 +21,7 @@ from sftpjail import (
 )
 from sftpjail.actions import Phase
 from sftpjail.config import Config
-from sftpjail.openssh.pam_session import MARK, PROGRAM, SCRIPT, program, script
+from sftpjail.openssh.pam_session import MARK, PROGRAM, SCRIPT, program, script, service
 from sftpjail.openssh.pam_session import rules as rules_of
 from sftpjail.paths import GATE
 from sftpjail.system.programs import Answer
@@ -323,6 +323,23 @@ def test_a_gate_stands_where_a_directory_is(
         "account [success=1 default=ignore] pam_succeed_if.so quiet service in sftpjail-session:sftpjail",
         f"account {DENY} pam_listfile.so item=user sense=deny file=/etc/sftpjail/directory onerr=succeed quiet",
     ]
+
+
+@pytest.mark.parametrize(
+    ("release", "kind", "test"),
+    [
+        ("9.7p1", "", "user ingroup sftponly"),
+        ("9.8p1", "sftpjail-session", "service in sftpjail-session:sftpjail"),
+    ],
+)
+def test_jails_have_services_from_9_8_on(
+    with_directory: Tree, fire: Fire, version: Programs, release: str, kind: str, test: str
+) -> None:
+    version.answer("-V", err=f"OpenSSH_{release}, OpenSSL\n")
+    host = with_directory.host()
+    assert service(SESSION, host) == kind
+    gate = rules(fire("pam", "on_setup", host, Config(profiles=(BIND,))))[len(NAMED) + 1]
+    assert gate == f"account [success=1 default=ignore] pam_succeed_if.so quiet {test}"
 
 
 def test_the_rule_about_second_names_has_those_of_match_user(

@@ -110,6 +110,32 @@ def test_nothing_is_changed_without_the_lock(
     assert read(etc) == before
 
 
+@pytest.mark.parametrize("what", ["fields", "lines", "passwords"])
+def test_files_are_read_once_they_are_locked(
+    etc: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """What another program has written while we waited for it stays."""
+    lines = remembered("ann")
+
+    @contextlib.contextmanager
+    def waiting() -> Iterator[bool]:
+        with (etc / "shadow").open("a") as file:
+            file.write("new:!:2::::::\n")
+        yield True
+
+    monkeypatch.setattr(account_lines, "passwd_locked", waiting)
+    if what == "fields":
+        account_lines.set_shadow({"ann": {4: "99"}})
+    elif what == "lines":
+        (etc / "shadow").write_text("root:*:1::::::\n")
+        account_lines.put_back("ann", lines)
+    else:
+        given = {"ann": account_lines.digest("$y$hash")}
+        account_lines.put_passwords_back({"ann": ("$y$old", "1")}, given)
+    text = (etc / "shadow").read_text()
+    assert text != BEFORE["shadow"] + "new:!:2::::::\n" and "new:!:2" in text
+
+
 def test_who_was_made_since_is_another(etc: Path) -> None:
     lines = remembered("ann")
     assert not account_lines.is_another("ann", lines)

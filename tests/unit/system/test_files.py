@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from itertools import count, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fakes import ME, listing
@@ -800,6 +801,49 @@ def test_only_a_file_with_one_name_is_copied(directory: Path, kind: str) -> None
     with pytest.raises(SftpJailError, match=f"{place}"):
         files._copy(str(place), str(directory / "target/copy"))
     assert listing(directory) == before
+
+
+def test_a_copy_has_the_owner_and_the_group_that_it_had(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, copy = directory / "target/file", directory / "safe/copy"
+    source.chmod(0o640)
+    os.utime(source, (1, 2))
+    fstat, owners = os.fstat, list[tuple[int, int]]()
+
+    def seen(fd: int) -> object:
+        found = fstat(fd)
+        if not os.path.samestat(found, source.stat()):
+            return found
+        names = ("st_mode", "st_nlink", "st_atime_ns", "st_mtime_ns")
+        same = {name: getattr(found, name) for name in names}
+        return SimpleNamespace(st_uid=7, st_gid=8, **same)
+
+    monkeypatch.setattr(files.os, "fstat", seen)
+    monkeypatch.setattr(files.os, "fchown", lambda fd, uid, gid: owners.append((uid, gid)))
+    files._copy(str(source), str(copy))
+    found = copy.stat()
+    assert owners == [(7, 8)] and copy.read_text() == "theirs\n"
+    assert (found.st_mode & 0o7777, found.st_mtime) == (0o640, 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"), [((1, 7), True), ((2, 7), False), ((1, 8), False), ((2, 8), False)]
+)
+def test_a_file_is_known_by_its_disk_and_its_number(
+    monkeypatch: pytest.MonkeyPatch, other: tuple[int, int], same: bool
+) -> None:
+    """Every ext4 has its root directory under the same number."""
+    numbers = {"/one": (1, 7), "/other": other}
+
+    def seen(path: str) -> SimpleNamespace:
+        device, inode = numbers[path]
+        return SimpleNamespace(st_dev=device, st_ino=inode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mounts.os, "stat", seen)
+        known = [mounts.identity(path) for path in numbers]
+    assert (known[0] == known[1]) == same
 
 
 def interrupting(nth: int) -> Callable[[int], None]:
