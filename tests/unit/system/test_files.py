@@ -343,6 +343,17 @@ def test_what_is_said_to_be_on_disk_is_synced(
     assert [os.path.relpath(path, directory) for path in synced] == expected
 
 
+@pytest.mark.parametrize(
+    ("mounted", "holds"),
+    [("/srv/ann", True), ("/srv/ann/web", True), ("/srv/anna", False), ("/srv", False)],
+)
+def test_a_mount_beside_a_directory_is_not_in_it(
+    monkeypatch: pytest.MonkeyPatch, mounted: str, holds: bool
+) -> None:
+    monkeypatch.setattr(mounts, "mount_points", lambda: [mounted])
+    assert mounts.holds_mount("/srv/ann") == holds
+
+
 def test_a_link_that_leads_nowhere_is_there(directory: Path) -> None:
     (directory / "link").symlink_to("none")
     assert files.is_there(f"{directory}/link") and files.is_there(f"{directory}/safe")

@@ -47,3 +47,17 @@ def test_what_changes_while_it_is_closed_is_not_taken(
     else:
         assert owners == [(0, 0), (found.st_uid, found.st_gid)]
         assert file.stat().st_mode & 0o7777 == 0o640
+
+
+def test_record_and_copy_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[str]()
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    (tmp_path / "upload").write_text("text")
+    into = os.open(tmp_path, os.O_RDONLY)
+    upload = os.open(tmp_path / "upload", os.O_RDONLY)
+    quarantine._write(into, "one", {})
+    quarantine._write_copy(upload, "copy", into)
+    os.close(upload)
+    os.close(into)
+    assert synced == [f"{tmp_path}/.one.new", f"{tmp_path}/copy"]
+    assert (tmp_path / "copy").read_text() == "text"
