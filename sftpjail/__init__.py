@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .engine.plan import Plan
     from .errors import SftpJailError
-    from .escapes import Choice
+    from .errors.escapes import Choice
     from .formats.tagged_lines import Style
     from .host import Facts
     from .model import Account, Bind, Fact, Key, Problem, Profile, TransferEvent
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "Choice": "escapes",
+    "Choice": "errors.escapes",
     "Config": "config",
     "Facts": "host.facts",
     "Plan": "engine.plan",

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from .errors import SftpJailError, UsageError
-from .escapes import Choice, has_controls, one_line, remedy
+from .errors.escapes import Choice, has_controls, one_line, remedy
 
 SEVERITIES = ("open", "broken", "advice")
 

@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from ..errors import UsageError
-from ..escapes import has_controls, shown
+from ..errors.escapes import has_controls, shown
 from ..formats.retention import age_of
 from ..model import (
     LONGEST_COMMENT,

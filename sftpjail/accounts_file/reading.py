@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SftpJailError, UsageError, did_you_mean
-from ..escapes import shown
+from ..errors.escapes import shown
 from .entry import FIELDS, Entry, Fault, Row, entry_of, without_hashes
 from .formulas import plain
 

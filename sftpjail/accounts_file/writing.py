@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import SftpJailError, UsageError
-from ..escapes import some
+from ..errors.escapes import some
 from .entry import FIELDS, Entry, age_text, mount_text, values_of
 from .formulas import guarded
 from .reading import read

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .. import fixes
 from ..errors import SftpJailError
+from ..formats import fixes
 from ..formats.tagged_lines import Style, edit
 from ..model import Origin
 from .base import Action, Phase

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .. import fixes
 from ..errors import SftpJailError
-from ..escapes import shown
+from ..errors.escapes import shown
+from ..formats import fixes
 from ..formats.fstab import MountPoint
 from ..model import MAP, map_ids
 from .base import Action, Phase

@@ -23,7 +23,7 @@ from ..engine.plan import (
     Plan,
 )
 from ..errors import SftpJailError, UsageError
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from ..formats.retention import age_of
 from ..host import Host
 from ..jails import retention

@@ -9,13 +9,13 @@ import sys
 from dataclasses import dataclass
 from shlex import join
 
-from .. import fixes
 from ..accounts_file.entry import shown_values, without_hashes
 from ..accounts_file.reading import FORMATS, AccountsFile, form_of, read
 from ..accounts_file.writing import write
 from ..engine.engine import Engine
 from ..errors import SftpJailError, UsageError, unreadable
-from ..escapes import counted, some
+from ..errors.escapes import counted, some
+from ..formats import fixes
 from ..host import Host
 from ..jails.membership import find, find_jailed, jailed
 from ..model import Problem, valid_name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..engine.engine import Engine
 from ..engine.plan import OnSetup
 from ..errors import SftpJailError, UsageError, denied
-from ..escapes import counted
+from ..errors.escapes import counted
 from ..host import Host
 from ..jails.directory import lost_groups
 from ..model import Problem

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import config as configuration
 from ..config import Config
 from ..errors import SftpJailError, denied
-from ..escapes import one_line, some
+from ..errors.escapes import one_line, some
 from ..host import Host
 from ..model import Problem
 from ..system import arrivals, process_state, streams

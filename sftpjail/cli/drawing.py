@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from ..model import Problem
 from .terminal import NARROWEST, width, wrapped
 

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from ..errors import SftpJailError
-from ..escapes import counted, one_line
+from ..errors.escapes import counted, one_line
 from ..host import Host
 from ..jails.addresses import example, refused_there
 from ..jails.closing import reason

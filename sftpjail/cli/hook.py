@@ -14,7 +14,7 @@ from ..config import Config, keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event, Plan
 from ..errors import RollbackIncomplete, SftpJailError
-from ..escapes import shown
+from ..errors.escapes import shown
 from ..host import Host
 from ..jails import activity
 from ..jails.former_names import account_with_recorded_uid, former_name

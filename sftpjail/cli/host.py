@@ -12,7 +12,7 @@ from ..engine.engine import Engine
 from ..engine.plan import OURS, Event, OnDetach, OnSetup, OnTeardown, OnUserCreate, Plan
 from ..engine.summary import is_unit
 from ..errors import SftpJailError, Unsafe, UsageError
-from ..escapes import counted, some
+from ..errors.escapes import counted, some
 from ..host import Host
 from ..jails import activity
 from ..jails.closing import former_expiry, why_spared

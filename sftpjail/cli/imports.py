@@ -7,7 +7,7 @@ from typing import Any
 
 from ..engine.engine import Engine
 from ..errors import SftpJailError, UsageError
-from ..escapes import counted
+from ..errors.escapes import counted
 from ..jails.handmade import Found, Member
 from ..model import Profile
 from ..operations.apply import for_config

@@ -14,7 +14,7 @@ from ..config import Config
 from ..engine.history import History
 from ..engine.plan import Event, OnKeyAdd, OnKeyRemove
 from ..errors import SftpJailError, UsageError, unreadable
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from ..host import Host
 from ..jails.membership import find, find_jailed, jailed
 from ..jails.renames import refuse_renamed

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..escapes import counted
+from ..errors.escapes import counted
 from ..transferlog.parser import Reader
 from ..transferlog.records import Login, Operation, Record, Session, Transfer, Unknown
 from .context import Context, printable

@@ -11,7 +11,7 @@ from ..actions import SetPasswords
 from ..config import Config
 from ..engine.plan import Step
 from ..errors import SftpJailError, UsageError
-from ..escapes import Choice
+from ..errors.escapes import Choice
 from ..host import Host
 from ..jails.membership import find
 from ..jails.states import States, usable_password

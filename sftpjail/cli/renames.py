@@ -6,7 +6,7 @@ from shlex import quote
 
 from ..engine.engine import Engine
 from ..errors import RollbackIncomplete, SftpJailError
-from ..escapes import look_at
+from ..errors.escapes import look_at
 from ..jails.former_names import former_name
 from ..operations.renames import Renaming, next_renaming, turn, waiting
 from .context import Context

@@ -13,7 +13,7 @@ from ..accounts_file.formulas import guarded
 from ..engine.engine import Engine
 from ..engine.plan import OnSetup, OnUserDisable
 from ..errors import SftpJailError, UsageError
-from ..escapes import counted, one_line, some
+from ..errors.escapes import counted, one_line, some
 from ..host import Host
 from ..jails.closing import known_expiry
 from ..jails.membership import find_jailed, members

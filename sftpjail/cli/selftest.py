@@ -11,7 +11,7 @@ from shlex import quote
 from ..config import Config
 from ..engine.engine import Engine
 from ..errors import SftpJailError, UsageError
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from ..host import Host
 from ..jails.membership import find_jailed, jailed
 from ..model import Account

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from textwrap import wrap
 
-from ..escapes import one_line
+from ..errors.escapes import one_line
 
 NARROWEST = 40  # columns of a terminal that says that it has fewer, or none at all
 _LEAST = 8  # columns to which a cell is cut

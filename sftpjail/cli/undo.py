@@ -10,7 +10,7 @@ from ..engine.engine import Engine
 from ..engine.history import Entry, History
 from ..engine.plan import Plan
 from ..errors import SftpJailError, UsageError
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from ..operations.undo import Inverse, chosen
 from ..paths import HISTORY
 from .context import Command, Context, printable

@@ -11,7 +11,7 @@ from ..accounts_file.atmoz import User, read_users
 from ..accounts_file.entry import shown_values
 from ..accounts_file.writing import write
 from ..errors import UsageError, unreadable
-from ..escapes import some
+from ..errors.escapes import some
 from ..host import Host
 from ..model import Problem
 from ..openssh.public_keys import MAX_BYTES

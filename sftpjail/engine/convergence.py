@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..actions import Action, Check, EndProcesses, MakeDir, Notify, Remove, Run
 from ..errors import SftpJailError
-from ..escapes import some
+from ..errors.escapes import some
 from ..host import Host
 from ..model import depth, inside
 from ..system.files import is_backup

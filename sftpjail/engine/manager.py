@@ -18,7 +18,7 @@ import pluggy
 from ..actions import Action
 from ..config import PATH
 from ..errors import SftpJailError, denied, did_you_mean
-from ..escapes import Advice
+from ..errors.escapes import Advice
 from ..model import Bind, Fact, Problem
 from ..paths import LIB
 from . import hookspecs

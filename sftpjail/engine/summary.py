@@ -29,7 +29,7 @@ from ..actions import (
     Unmount,
 )
 from ..errors import SftpJailError
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..model import Key, stored

@@ -7,8 +7,8 @@ import os
 import posixpath
 import stat
 
-from .. import fixes
 from ..errors import SftpJailError
+from ..formats import fixes
 from ..model import OTHERS_WRITE, components, inside
 from ..system.files import DIRECTORY, PLAIN, open_parent
 from .accounts import People

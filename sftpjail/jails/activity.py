@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from ..errors import SftpJailError
-from ..escapes import some
+from ..errors.escapes import some
 from ..host import Host
 from ..model import Account
 from ..paths import LINGER

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import posixpath
 
-from .. import fixes
 from ..errors import SftpJailError
-from ..escapes import Advice, shown
+from ..errors.escapes import Advice, shown
+from ..formats import fixes
 from ..host import Host
 from ..model import Account, components, inside, normal
 from ..openssh.chroot_path import make_home

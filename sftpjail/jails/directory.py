@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..config import Config
 from ..errors import SftpJailError
-from ..escapes import look_at
+from ..errors.escapes import look_at
 from ..host import Host
 from ..openssh.match_blocks import DROPIN, MAIN
 

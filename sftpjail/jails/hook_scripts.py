@@ -8,8 +8,8 @@ import re
 import stat
 from shlex import quote
 
-from .. import fixes
-from ..escapes import look_at
+from ..errors.escapes import look_at
+from ..formats import fixes
 from ..host import Host
 from ..model import Problem, is_roots
 from ..openssh.chroot_path import path_fix

@@ -10,7 +10,7 @@ from shlex import quote
 
 from ..config import Config
 from ..errors import NotJailed, SftpJailError
-from ..escapes import Advice, shown, some
+from ..errors.escapes import Advice, shown, some
 from ..host import Host
 from ..model import Account, Group, Profile, is_valid_name, valid_name
 from .directory import refuse_silent

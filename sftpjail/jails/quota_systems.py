@@ -14,7 +14,7 @@ from shlex import join
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SftpJailError
-from ..escapes import Choice
+from ..errors.escapes import Choice
 from ..formats.quotas import QuotaGroup, quota_groups
 from ..host import Host
 from ..model import Account, normal

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ..config import Config, keyfile
 from ..errors import SftpJailError
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from ..host import Host
 from ..model import Account, Profile, Shadow, components, normal, number
 from ..openssh.admission import denials, way_in

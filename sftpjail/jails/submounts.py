@@ -10,7 +10,7 @@ from shlex import join
 
 from ..config import Config
 from ..errors import SftpJailError
-from ..escapes import shown
+from ..errors.escapes import shown
 from ..host import Host
 from ..model import Account, Bind, Problem, inside
 from .homes import source_problem

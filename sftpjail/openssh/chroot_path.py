@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from shlex import quote
 
-from .. import fixes
-from ..escapes import Advice
+from ..errors.escapes import Advice
+from ..formats import fixes
 from ..host import Host
 from ..model import OTHERS_WRITE, Account
 

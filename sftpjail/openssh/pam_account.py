@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from ..errors import SftpJailError
-from ..escapes import some
+from ..errors.escapes import some
 from ..host import Host
 from ..model import Account, Fact, Problem, number
 from .pam_stack import stack

@@ -11,7 +11,7 @@ from shlex import join, quote
 
 from ..config import PATH, parse
 from ..errors import SftpJailError
-from ..escapes import Advice
+from ..errors.escapes import Advice
 from ..host import Host
 from ..model import Profile
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from shlex import quote
 
-from .. import fixes
-from ..escapes import Advice, look_at
+from ..errors.escapes import Advice, look_at
+from ..formats import fixes
 from ..host import Host
 from ..model import Account
 from .daemons import Daemon, primary

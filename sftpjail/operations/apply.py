@@ -13,7 +13,7 @@ from ..engine.engine import Engine, interrupted
 from ..engine.manager import Manager
 from ..engine.plan import OURS, Event, OnSetup, OnUserCreate, Plan
 from ..errors import SftpJailError
-from ..escapes import Choice, look_at, shown, some
+from ..errors.escapes import Choice, look_at, shown, some
 from ..host import Host
 from ..jails.closing import list_after
 from ..jails.directory import lost_groups, silent, unseen

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..actions import Check
 from ..engine.engine import Engine
 from ..errors import SftpJailError
-from ..escapes import some
+from ..errors.escapes import some
 from ..model import Problem, Profile
 from ..openssh.auto_mounts import FAILED, is_new
 from ..openssh.pam_session import PROVE

@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from shlex import quote
 
-from .. import fixes
 from ..actions import Action, Check, MakeDir, Notify
 from ..config import PATH
 from ..engine.engine import Engine, interrupted
 from ..engine.manager import unknown_disabled
 from ..engine.plan import OnSetup, Plan
 from ..errors import SftpJailError
-from ..escapes import Advice, Choice, look_at, one_line, shown, some
+from ..errors.escapes import Advice, Choice, look_at, one_line, shown, some
+from ..formats import fixes
 from ..host import Host
 from ..jails import addresses
 from ..jails.closing import is_disabled, is_shut, lets_in

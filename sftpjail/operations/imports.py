@@ -15,7 +15,7 @@ from ..config import UNSAID, Config, Taken, keyfile, parse
 from ..engine.engine import Engine
 from ..engine.plan import Event, OnKeyMigrate, OnSetup, OnTeardown, Plan, Step
 from ..errors import SftpJailError
-from ..escapes import look_at, some
+from ..errors.escapes import look_at, some
 from ..host import Host
 from ..jails.handmade import Found, Member, command_of, find_handmade
 from ..jails.leftovers import has_remains

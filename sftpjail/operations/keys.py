@@ -11,7 +11,7 @@ from ..config import keyfile
 from ..engine.engine import Engine
 from ..engine.plan import Event, OnKeyAdd, OnKeyMigrate
 from ..errors import Absent, SftpJailError
-from ..escapes import shown, some
+from ..errors.escapes import shown, some
 from ..host import Host
 from ..model import Account, Key, Problem, normal
 from ..openssh import public_keys

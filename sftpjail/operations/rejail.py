@@ -20,7 +20,7 @@ from ..engine.plan import (
     Step,
 )
 from ..errors import SftpJailError
-from ..escapes import look_at
+from ..errors.escapes import look_at
 from ..jails import activity
 from ..jails.closing import JAIL, close
 from ..jails.guards import guard

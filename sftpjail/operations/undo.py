@@ -48,7 +48,7 @@ from ..engine.plan import (
     Step,
 )
 from ..errors import JailUnknown, NotJailed, SftpJailError
-from ..escapes import look_at
+from ..errors.escapes import look_at
 from ..jails.addresses import listed
 from ..jails.closing import DISABLE, date_of, is_disabled
 from ..jails.guards import guard

@@ -19,7 +19,7 @@ from .. import (
 from ..actions import Action, Phase
 from ..config import Config
 from ..errors import ProblemsFound
-from ..escapes import Choice, shown
+from ..errors.escapes import Choice, shown
 from ..formats.tagged_lines import Style
 from ..host import Host
 from ..jails import addresses as of_addresses

@@ -18,11 +18,11 @@ from .. import (
     Rename,
     Run,
     SftpJailError,
-    fixes,
     hookimpl,
 )
 from ..actions import Action
-from ..escapes import Choice
+from ..errors.escapes import Choice
+from ..formats import fixes
 from ..host import Host
 from ..jails.activity import Work, found, kept, listed, of_processes, refuse_shared, unwanted
 from ..jails.guards import is_namesake

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from .. import Account, Problem, hookimpl
 from ..config import Config
-from ..escapes import shown
+from ..errors.escapes import shown
 from ..host import Host
 from ..model import inside
 from ..openssh.pam_session import service

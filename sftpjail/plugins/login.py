@@ -15,7 +15,7 @@ from shlex import quote
 
 from .. import Account, Fact, Problem, hookimpl
 from ..config import keyfile
-from ..escapes import Advice, Choice, look_at
+from ..errors.escapes import Advice, Choice, look_at
 from ..host import Host
 from ..jails.closing import is_out
 from ..model import Shadow, number

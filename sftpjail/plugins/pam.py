@@ -26,7 +26,7 @@ from .. import (
 )
 from ..actions import Action, Phase
 from ..config import Config
-from ..escapes import some
+from ..errors.escapes import some
 from ..host import Host
 from ..jails import addresses
 from ..jails.closing import needs_rule

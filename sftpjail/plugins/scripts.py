@@ -9,10 +9,11 @@ import json
 import posixpath
 from shlex import quote
 
-from .. import Account, Bind, Config, Key, Problem, Run, fixes, hookimpl
+from .. import Account, Bind, Config, Key, Problem, Run, hookimpl
 from ..actions import Action
 from ..config import PATH as CONFIG
-from ..escapes import Advice
+from ..errors.escapes import Advice
+from ..formats import fixes
 from ..host import Host
 from ..jails.hook_scripts import DIRECTORIES, passed_by, scripts, would_run
 from ..model import EVENT_KINDS

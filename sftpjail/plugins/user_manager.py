@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from shlex import quote
 
-from .. import Account, Fact, MakeDir, Notify, Problem, Remove, WriteFile, fixes, hookimpl
+from .. import Account, Fact, MakeDir, Notify, Problem, Remove, WriteFile, hookimpl
 from ..actions import Action
 from ..config import Config
-from ..escapes import look_at
+from ..errors.escapes import look_at
+from ..formats import fixes
 from ..formats.user_managers import DIRECTORY, DROPIN, SERVICE, loaded, mark, render
 from ..host import Host
 from ..jails.membership import jailed

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..config import Metrics
 from ..engine.engine import Engine
 from ..errors import SftpJailError, denied
-from ..escapes import shown
+from ..errors.escapes import shown
 from ..formats.exposition import Family, Sample
 from ..jails import quota
 from ..jails.membership import members

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ..escapes import counted, one_line, some
+from ..errors.escapes import counted, one_line, some
 from ..model import SEVERITIES, Problem
 
 _WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")  # in the order of their exit codes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from ..model import Account
 
 if TYPE_CHECKING:

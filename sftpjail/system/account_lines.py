@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 from ..errors import SftpJailError
-from ..escapes import look_at, some
+from ..errors.escapes import look_at, some
 from ..formats.digest import sha256
 from ..model import number
 from . import files

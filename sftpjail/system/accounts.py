@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from .. import fixes
 from ..errors import SftpJailError
+from ..formats import fixes
 from . import programs
 from .locks import ACCOUNTS
 from .processes import booted, owner, with_variable

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from shlex import quote
 
 from ..errors import LinkRefused, SftpJailError
-from ..escapes import Advice, look_at
+from ..errors.escapes import Advice, look_at
 from ..formats.acl import ACCESS, DEFAULT, Access
 from ..model import components
 from . import safe_path

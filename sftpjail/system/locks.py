@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from ..errors import SftpJailError
-from ..escapes import look_at
+from ..errors.escapes import look_at
 from .files import DIRECTORY, keep_private, parent, resolve
 from .waits import Wait, holder, known_holder
 

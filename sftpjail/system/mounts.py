@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 
-from .. import fixes
 from ..errors import LinkRefused, SftpJailError
-from ..escapes import Advice, look_at, shown
+from ..errors.escapes import Advice, look_at, shown
+from ..formats import fixes
 from ..formats.fstab import MountPoint, parse_mountinfo
 from . import safe_path
 from .processes import holders

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from ..actions import NewAccount
 from ..errors import SftpJailError
-from ..escapes import some
+from ..errors.escapes import some
 from . import account_lines, files, programs
 from .accounts import JOINS, entries
 from .new_home import skeleton

@@ -13,7 +13,7 @@ from functools import partial
 from typing import BinaryIO, NamedTuple
 
 from ..errors import SftpJailError
-from ..escapes import look_at
+from ..errors.escapes import look_at
 from .outputs import MOST, Ends, Output, WholeOutput
 from .processes import in_jail, outside, unfinished_logins
 from .signals import postponed

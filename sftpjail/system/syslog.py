@@ -8,7 +8,7 @@ import syslog
 import time
 from collections.abc import Mapping
 
-from ..escapes import one_line
+from ..errors.escapes import one_line
 
 JOURNAL = "/run/systemd/journal/socket"
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from itertools import dropwhile
 
-from ..escapes import one_line
+from ..errors.escapes import one_line
 
 PATIENCE = 1.0  # seconds before a wait is reported
 _LOCKS = "/proc/locks"

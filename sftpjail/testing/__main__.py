@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..errors import SftpJailError
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from .conformance import Report, judge, load
 
 

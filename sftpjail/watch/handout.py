@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config import PATH, Config
 from ..errors import SftpJailError
-from ..escapes import one_line, shown
+from ..errors.escapes import one_line, shown
 from ..host import Host
 from ..jails.hook_scripts import scripts
 from ..jails.membership import find

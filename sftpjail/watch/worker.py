@@ -16,7 +16,7 @@ from typing import Any
 from ..config import load
 from ..engine.manager import BUNDLED, Manager
 from ..errors import SftpJailError
-from ..escapes import one_line
+from ..errors.escapes import one_line
 from ..system.event_workers import Requests, become
 from ..system.programs import Answer, run
 from ..system.signals import Interrupted, ends_with, raise_always

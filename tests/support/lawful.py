@@ -1,4 +1,4 @@
-"""What is forbidden in a command that we print: see section 13 of the design, and fixes.py.
+"""What is forbidden in a command that we print: see section 13 of the design, and formats/fixes.py.
 
 Used on each literal in the source, and on each command that a broken host of the gallery prints.
 """

@@ -248,7 +248,7 @@ def test_useradd_waits_for_no_module_that_its_hook_does_not_need(machine: Machin
     ours = {name for name in found if name.startswith("sftpjail.")}
     assert len(ours) <= 80, sorted(ours)
     ours = {name for name in modules_of(machine, "--version") if name.startswith("sftpjail.")}
-    needed = ["cli", "cli.main", "errors", "escapes", "system"]
+    needed = ["cli", "cli.main", "errors", "errors.escapes", "system"]
     needed += ["system.signals", "system.streams"]
     assert ours == {f"sftpjail.{name}" for name in needed}
 

@@ -35,10 +35,10 @@ FLOORS = (
     ("system",),
     ("actions", "accounts_file"),
     ("formats",),
-    ("fixes", "config"),
+    ("config",),
     ("model",),
     ("errors",),
-    ("escapes", "paths"),
+    ("paths",),
 )
 # Plugins stand beside the house: they get its door, its facts and its vocabulary, and never what
 # changes a host.
@@ -254,7 +254,7 @@ def test_the_engine_names_no_plugin(name: str) -> None:
     assert not names & words, "a plugin's name as a string"
 
 
-PURE = {"actions", "formats", "fixes", "model", "errors", "escapes"}
+PURE = {"actions", "formats", "model", "errors"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail.errors import UsageError
-from sftpjail.escapes import one_line
+from sftpjail.errors.escapes import one_line
 from sftpjail.model import Account, Profile, free_text, in_units, inside, size, valid_name
 
 SPECIAL = set(" \t\r\n\v\f\0,=*?!/\\'\"#%:;|&<>()[]{}`~")

@@ -21,7 +21,7 @@ from ...actions import (
     View,
 )
 from ...errors import SftpJailError
-from ...escapes import some
+from ...errors.escapes import some
 from ...model import number
 from ...system import account_lines, accounts, files, new_home, processes, programs
 from ...system.accounts import JOINS, entries

@@ -6,9 +6,9 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Sequence
 
-from ... import fixes
 from ...actions import MakeDir, MakeSubvolume, Remove, Rename, SetOwner, View, WriteFile
 from ...errors import SftpJailError
+from ...formats import fixes
 from ...formats.digest import sha256
 from ...formats.tagged_lines import Style, edit, tagged
 from ...system import files

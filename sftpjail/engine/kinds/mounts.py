@@ -8,7 +8,7 @@ from shlex import quote
 
 from ...actions import Mount, Phase, Unmount, View
 from ...errors import SftpJailError
-from ...escapes import look_at
+from ...errors.escapes import look_at
 from ...formats.fstab import MountPoint
 from ...model import MAP, inside, normal
 from ...system import mounts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...accounts_file.entry import Entry, shown_values
-from ...escapes import counted, shown
+from ...errors.escapes import counted, shown
 
 
 @dataclass(frozen=True)

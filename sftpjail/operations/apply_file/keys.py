@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...engine.plan import Event, OnKeyAdd, OnKeyRemove
 from ...errors import SftpJailError
-from ...escapes import shown
+from ...errors.escapes import shown
 from ...model import Account, Key
 from ...openssh import public_keys
 from ..export import KeyLine

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ...accounts_file.entry import MountWanted
 from ...engine.plan import Event, OnMount, OnUnmount
-from ...escapes import shown
+from ...errors.escapes import shown
 from ...host import Host
 from ...model import SETID, Account, Bind, components, inner_first, inside
 from ..mounts import ids_of, make_bind, target_in

@@ -6,14 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from shlex import quote
 
-from ... import fixes
 from ...accounts_file.entry import Entry
 from ...actions import AddAccounts, NewAccount
 from ...config import keyfile
 from ...engine.engine import Engine
 from ...engine.plan import Step
 from ...errors import SftpJailError
-from ...escapes import counted, shown
+from ...errors.escapes import counted, shown
+from ...formats import fixes
 from ...formats.retention import setting
 from ...host import Host
 from ...jails import quota, retention

@@ -24,7 +24,7 @@ from ...engine.plan import (
     names_of,
 )
 from ...errors import SftpJailError
-from ...escapes import shown
+from ...errors.escapes import shown
 from ...host import Host
 from ...jails import retention
 from ...jails.guards import guard

@@ -23,12 +23,12 @@ from ... import (
     SftpJailError,
     Style,
     WriteFile,
-    fixes,
     hookimpl,
 )
 from ...actions import Action, MakeSubvolume, Move
 from ...config import Config
-from ...escapes import look_at
+from ...errors.escapes import look_at
+from ...formats import fixes
 from ...host import Host
 from ...jails.away import disk_away, home_away, refuse_lost_files, refuse_unmounted
 from ...jails.homes import home_problem, refusal

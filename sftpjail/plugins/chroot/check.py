@@ -10,9 +10,10 @@ import pwd
 import stat
 from shlex import quote
 
-from ... import Account, Fact, Problem, fixes
+from ... import Account, Fact, Problem
 from ...config import Config
-from ...escapes import Choice, shown
+from ...errors.escapes import Choice, shown
+from ...formats import fixes
 from ...host import Host
 from ...jails.away import home_away, is_bare_of_homes, waits_for_mount
 from ...jails.homes import refusal

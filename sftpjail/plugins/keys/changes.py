@@ -17,11 +17,11 @@ from ... import (
     SetOwner,
     SftpJailError,
     Style,
-    fixes,
     hookimpl,
 )
 from ...actions import Action, Move
 from ...config import Config, keyfile
+from ...formats import fixes
 from ...host import Host
 from ...jails.away import refuse_unmounted
 from ...jails.membership import jailed

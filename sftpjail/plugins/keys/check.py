@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from shlex import quote
 
-from ... import Account, Fact, Key, Problem, fixes
+from ... import Account, Fact, Key, Problem
 from ...config import keyfile
-from ...escapes import Advice, Choice, shown
+from ...errors.escapes import Advice, Choice, shown
+from ...formats import fixes
 from ...host import Host
 from ...jails.former_names import account_with_recorded_uid
 from ...openssh.public_keys import LIVE_TEST, Entry, has_lapsed, strange_option, survey, unfit

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import stat
 
-from ... import Account, Problem, fixes
+from ... import Account, Problem
+from ...formats import fixes
 from ...host import Host
 from ...model import OTHERS_WRITE, components
 

@@ -6,8 +6,9 @@ key that it has not found in it for revoked (authfile.c, sshkey_check_revoked).
 
 from __future__ import annotations
 
-from ... import Key, Problem, fixes
-from ...escapes import Choice, shown, some
+from ... import Key, Problem
+from ...errors.escapes import Choice, shown, some
+from ...formats import fixes
 from ...host import Host
 from ...openssh.public_keys import blob, survey
 from ...openssh.settings import Settings

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from shlex import quote
 
-from ... import fixes
-from ...escapes import look_at
+from ...errors.escapes import look_at
+from ...formats import fixes
 from ...host import Host
 from ...model import Account, Problem, is_roots, normal
 from ...openssh.public_keys import Entry, survey

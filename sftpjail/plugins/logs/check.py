@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 
-from ... import Account, Fact, Problem, fixes
+from ... import Account, Fact, Problem
 from ...config import Config
+from ...formats import fixes
 from ...host import Host
 from ...transferlog.backend import PROGRAMS, backend
 from .changes import RULES, socket_of

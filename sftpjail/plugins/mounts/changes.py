@@ -22,11 +22,11 @@ from ... import (
     Style,
     Unmount,
     WriteFile,
-    fixes,
     hookimpl,
 )
 from ...actions import MOUNT_OPTIONS, Action, Mount
 from ...config import Config
+from ...formats import fixes
 from ...host import Host
 from ...model import GROUP, id_map, inside
 from ...openssh.pam_session import SCRIPT, table

@@ -7,9 +7,10 @@ from dataclasses import replace
 from itertools import chain, product
 from shlex import quote
 
-from ... import Account, Bind, Fact, Problem, fixes
+from ... import Account, Bind, Fact, Problem
 from ...actions.mounts import in_the_way
 from ...config import Config, keyfile
+from ...formats import fixes
 from ...formats.fstab import MountPoint, parse_line
 from ...host import Host
 from ...jails.away import unmounted

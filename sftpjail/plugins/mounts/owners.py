@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from shlex import quote
 
-from ... import Account, Bind, SftpJailError, fixes
+from ... import Account, Bind, SftpJailError
 from ...config import Config
 from ...errors import Unsafe
+from ...formats import fixes
 from ...host import Host
 from ...jails.membership import find
 from ...jails.owners import SETTING, named, permission, refusal

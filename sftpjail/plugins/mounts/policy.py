@@ -5,10 +5,11 @@ from __future__ import annotations
 import posixpath
 from shlex import quote
 
-from ... import Account, Bind, SftpJailError, fixes
+from ... import Account, Bind, SftpJailError
 from ...config import Config
 from ...errors import Unsafe
-from ...escapes import Advice, Choice, look_at
+from ...errors.escapes import Advice, Choice, look_at
+from ...formats import fixes
 from ...host import Host
 from ...jails.away import home_away, refuse_unmounted
 from ...jails.homes import FORBIDDEN, refusal, source_problem

@@ -9,7 +9,7 @@ from shlex import quote
 from ... import Account, Bind, Problem, SftpJailError
 from ...actions import Action, Share, Unshare
 from ...errors import Unsafe
-from ...escapes import Choice
+from ...errors.escapes import Choice
 from ...formats import acl
 from ...host import Host
 from ...jails.handmade import written

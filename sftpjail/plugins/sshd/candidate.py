@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ... import Profile, Remove, SftpJailError, WriteFile
 from ...actions import Action
 from ...config import Config
-from ...escapes import look_at
+from ...errors.escapes import look_at
 from ...formats.tagged_lines import Style, edit
 from ...host import Host
 from ...jails import addresses

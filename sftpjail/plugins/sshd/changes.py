@@ -14,7 +14,7 @@ from ... import Account, Check, Notify, Profile, SftpJailError, hookimpl
 from ...actions import Action
 from ...config import Config
 from ...errors import JailUnknown, NotJailed
-from ...escapes import look_at
+from ...errors.escapes import look_at
 from ...host import Host
 from ...jails.membership import is_valid, jailed, same_gid, shares_gid
 from ...openssh.match_blocks import DIRECTORY, DROPIN, MAIN, settings

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ... import Account, Fact, Problem, Profile, SftpJailError
 from ...config import Config
-from ...escapes import look_at
+from ...errors.escapes import look_at
 from ...host import Host
 from ...jails.membership import is_valid, jailed, same_gid, shares_gid
 from ...openssh.connections import conditions, connections, peculiar

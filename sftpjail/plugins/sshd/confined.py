@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from posixpath import commonpath
 
 from ... import Account, Problem
-from ...escapes import shown
+from ...errors.escapes import shown
 from ...host import Host
 from ...openssh.daemons import Daemon, running
 

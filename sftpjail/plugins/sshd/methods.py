@@ -6,7 +6,7 @@ from shlex import quote
 
 from ... import Account, Profile, SftpJailError
 from ...config import Config, keyfile
-from ...escapes import some
+from ...errors.escapes import some
 from ...host import Host
 from ...jails.closing import is_shut
 from ...jails.states import OTHER_KEYS, has_key

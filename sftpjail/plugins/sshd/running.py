@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from shlex import quote
 
-from ... import Account, Choice, Fact, Problem, Profile, SftpJailError, fixes
+from ... import Account, Choice, Fact, Problem, Profile, SftpJailError
 from ...config import Config
-from ...escapes import shown
+from ...errors.escapes import shown
+from ...formats import fixes
 from ...host import Host
 from ...jails.membership import is_valid
 from ...openssh.admission import admits

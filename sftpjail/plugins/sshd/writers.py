@@ -5,8 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 
-from ... import Problem, SftpJailError, fixes
-from ...escapes import shown
+from ... import Problem, SftpJailError
+from ...errors.escapes import shown
+from ...formats import fixes
 from ...host import Host
 from ...model import OTHERS_WRITE, components, inside
 from ...openssh.daemons import Daemon, others, primary

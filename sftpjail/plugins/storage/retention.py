@@ -6,7 +6,7 @@ from shlex import quote
 
 from ... import Account, Bind, Fact, Problem, Remove, SftpJailError
 from ...actions import Action
-from ...escapes import Choice, counted
+from ...errors.escapes import Choice, counted
 from ...formats.retention import ages_of, setting
 from ...formats.tagged_lines import Style
 from ...host import Host

@@ -15,7 +15,7 @@ from sftpjail import config
 from sftpjail.engine.engine import Engine
 from sftpjail.engine.manager import Manager
 from sftpjail.errors import SftpJailError
-from sftpjail.escapes import Advice
+from sftpjail.errors.escapes import Advice
 from sftpjail.host import userdb
 from sftpjail.jails import states
 from sftpjail.model import Account, Shadow

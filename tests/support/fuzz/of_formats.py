@@ -13,8 +13,8 @@ from sftpjail.accounts_file.reading import FORMATS as FORMS
 from sftpjail.accounts_file.reading import form_of, read
 from sftpjail.accounts_file.writing import write
 from sftpjail.errors import SftpJailError
-from sftpjail.escapes import Advice, command, is_shown, remedy, shown
-from sftpjail.escapes import one_line as escaped
+from sftpjail.errors.escapes import Advice, command, is_shown, remedy, shown
+from sftpjail.errors.escapes import one_line as escaped
 from sftpjail.formats import (
     acl,
     fstab,
@@ -410,7 +410,7 @@ FORMATS = (
     ),
     Target(
         "escapes of other people's words",
-        ("escapes.py",),
+        ("errors/escapes.py",),
         escapes,
         (
             BETWEEN.join(("name\n  fix: rm", "mv -n 'a' 'b'", "one")),

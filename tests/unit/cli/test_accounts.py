@@ -12,12 +12,13 @@ from fakes import Programs
 from fakesshd import sshd
 from played import Run, Stage, root, run, stage
 
-from sftpjail import Profile, SetAccount, SftpJailError, fixes
+from sftpjail import Profile, SetAccount, SftpJailError
 from sftpjail.accounts_file.entry import MountWanted
 from sftpjail.cli.accounts import parse_mount
 from sftpjail.config import Config
 from sftpjail.engine.kinds import kind_of
 from sftpjail.errors import UsageError
+from sftpjail.formats import fixes
 from sftpjail.system.programs import Answer
 
 __all__ = ["root", "run", "sshd", "stage"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes import Tree
 
-from sftpjail.escapes import Advice
+from sftpjail.errors.escapes import Advice
 from sftpjail.model import Account
 from sftpjail.openssh.chroot_path import make_home, new_home, path_fix
 

@@ -10,7 +10,7 @@ import pytest
 from fakes import Tree
 
 from sftpjail.config import PATH, parse
-from sftpjail.escapes import Advice
+from sftpjail.errors.escapes import Advice
 from sftpjail.model import Profile
 from sftpjail.openssh.profile_edit import set_option, set_shell
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftpjail.errors import SftpJailError
-from sftpjail.escapes import Advice, look_at
+from sftpjail.errors.escapes import Advice, look_at
 from sftpjail.model import Account, Profile
 from sftpjail.openssh import connections
 from sftpjail.openssh.daemons import Daemon

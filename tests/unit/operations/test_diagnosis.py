@@ -24,7 +24,7 @@ from sftpjail.cli.drawing import wrap_command
 from sftpjail.config import Config
 from sftpjail.engine import engine, manager
 from sftpjail.engine.plan import OnSetup, OnUserLimit
-from sftpjail.escapes import Choice
+from sftpjail.errors.escapes import Choice
 from sftpjail.formats.user_managers import DROPIN as MANAGERS
 from sftpjail.jails.membership import jailed
 from sftpjail.model import Problem, Profile

@@ -22,7 +22,7 @@ from sftpjail import (
 )
 from sftpjail.actions import Phase, SetExpiry
 from sftpjail.config import Config
-from sftpjail.escapes import Choice
+from sftpjail.errors.escapes import Choice
 from sftpjail.formats.origin_record import render_origin
 from sftpjail.jails.addresses import admits, example
 from sftpjail.jails.closing import today

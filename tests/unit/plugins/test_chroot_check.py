@@ -9,7 +9,7 @@ from fakes import FakeHost, Programs, Tree
 from golden import BIND, HOME, INSIDE, Fire, ann
 
 from sftpjail import Fact, Problem, Profile
-from sftpjail.escapes import Choice
+from sftpjail.errors.escapes import Choice
 from sftpjail.model import Ids, id_map
 
 JAIL, HOME_INSIDE = "/srv/sftp/ann", "/srv/sftp/ann/home/ann"

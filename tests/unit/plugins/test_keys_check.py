@@ -12,7 +12,7 @@ from golden import Fire, Sshd, ann
 
 from sftpjail import Fact, Problem, SetOwner
 from sftpjail.config import keyfile
-from sftpjail.escapes import Choice
+from sftpjail.errors.escapes import Choice
 from sftpjail.plugins.keys.permissions import loose_mode
 from sftpjail.system.programs import Answer
 

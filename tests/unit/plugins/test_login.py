@@ -10,7 +10,7 @@ from fakes import Tree
 from golden import Fire, Sshd, ann
 
 from sftpjail import Fact, Problem
-from sftpjail.escapes import Choice
+from sftpjail.errors.escapes import Choice
 
 MAIN, DROPIN = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/10-sftpjail.conf"
 KEYS = "/etc/ssh/authorized_keys/ann"

@@ -24,7 +24,7 @@ from sftpjail import (
 )
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config
-from sftpjail.escapes import look_at
+from sftpjail.errors.escapes import look_at
 from sftpjail.jails.homes import source_problem as forbidden
 from sftpjail.openssh.pam_session import SCRIPT
 from sftpjail.plugins.mounts.changes import BOOT_UNIT, BOOT_WANTS

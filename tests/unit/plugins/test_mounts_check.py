@@ -11,7 +11,7 @@ from golden import BIND, JAIL, WEB, Fire, ann, known
 
 from sftpjail import Fact, Problem, Profile, SftpJailError
 from sftpjail.config import Config
-from sftpjail.escapes import Choice
+from sftpjail.errors.escapes import Choice
 
 FLAGS = "rw,nosuid,nodev,relatime"
 

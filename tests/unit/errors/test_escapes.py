@@ -20,7 +20,7 @@ from sftpjail.cli.context import Context, print_problem, printable
 from sftpjail.cli.drawing import wrap_command
 from sftpjail.cli.explain import _draw
 from sftpjail.errors import SftpJailError
-from sftpjail.escapes import NO_COMMAND, Advice, Choice, command, is_shown, one_line, shown
+from sftpjail.errors.escapes import NO_COMMAND, Advice, Choice, command, is_shown, one_line, shown
 from sftpjail.model import Account, Fact, Problem
 
 HARD = "\n\r\t\v\f\0\x1b\x7f\x85\u2028\u2029\u202e\u2066\u200b\u00ad\ufeff\u034f\u3164\u2800\ufe0f"

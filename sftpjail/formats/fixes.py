@@ -21,8 +21,8 @@ from itertools import count
 from shlex import join, quote
 from typing import Protocol
 
-from .escapes import Advice, shown
-from .model import components
+from ..errors.escapes import Advice, shown
+from ..model import components
 
 NOGROUP = 65534
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from fakes import Tree
 
-from sftpjail import fixes
+from sftpjail.formats import fixes
 
 ANN = (1001, 1001)
 
