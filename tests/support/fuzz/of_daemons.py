@@ -51,7 +51,9 @@ def command_lines(data: bytes) -> None:
         words += [f"-{name}", value] if name in listeners._VALUED else [f"-{name}"]
     assert listeners.told(words) == options
     title = f"sshd: {SSHD} {' '.join(words)} [listener] 0 of 10-100 startups"
-    found = listeners._TITLE.match(title)
+    called = listeners._CALLED.match(title)
+    assert called is not None and called[0] == "sshd: "
+    found = listeners._TITLE.match(title[called.end() :])
     assert found is not None and found["words"] == f"{SSHD} {' '.join(words)}"
     again = listeners.told(found["words"].split(" ")[1:])
     if "" not in words and not re.search(r"(?:^| )-", " ".join(value for _, value in options)):

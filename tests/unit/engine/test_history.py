@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,7 @@ def test_each_new_or_removed_name_is_on_disk(
 ) -> None:
     synced = list[set[str]]()
     monkeypatch.setattr("sftpjail.system.files.sync_dirs", synced.append)
+    monkeypatch.setattr("sftpjail.system.files.make_dir", lambda path, *_: os.mkdir(path))
     kept = History(f"{tmp_path}/history")
     add(kept, MONTHS[0])
     assert synced == [{str(tmp_path)}, {kept.directory}]
