@@ -140,11 +140,11 @@ def effective(
 
 def _understood(answer: Answer, daemon: Daemon) -> Settings:
     """Return what `sshd -T -ddd` prints, and what it logs."""
-    values: dict[str, tuple[str, ...]] = {}
+    values: dict[str, list[str]] = {}
     for line in answer.out.splitlines():
         keyword, _, value = line.partition(" ")
-        values[keyword] = (*values.get(keyword, ()), value)
-    passes: list[dict[str, tuple[tuple[str, int], ...]]] = [{}, {}]
+        values.setdefault(keyword, []).append(value)
+    passes: list[dict[str, list[tuple[str, int]]]] = [{}, {}]
     criteria = []
     files = dict[str, None]()
     matching = 0
@@ -154,14 +154,14 @@ def _understood(answer: Answer, daemon: Daemon) -> Settings:
         elif found := _SETTING.match(line):
             keyword = _ALIASES.get(found[3].lower(), found[3].lower())
             path = daemon.config if found[1] == _AGAIN else found[1]
-            places = passes[matching].get(keyword, ())
-            passes[matching][keyword] = (*places, (path, int(found[2])))
+            passes[matching].setdefault(keyword, []).append((path, int(found[2])))
         elif found := _MATCH.match(line):
             criteria.append(found[1])
         elif found := _READ.match(line):
             files[found[1] or posixpath.dirname(found[2])] = None
-    places_in_force = passes[0] | passes[1]
-    return Settings(values, places_in_force, tuple(criteria), tuple(files), _given(daemon.command))
+    places = {keyword: tuple(found) for keyword, found in (passes[0] | passes[1]).items()}
+    told = {keyword: tuple(found) for keyword, found in values.items()}
+    return Settings(told, places, tuple(criteria), tuple(files), _given(daemon.command))
 
 
 def reached(daemon: Daemon, told: Settings) -> tuple[str, ...]:

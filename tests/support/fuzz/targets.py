@@ -22,7 +22,9 @@ NO_PARSERS = {
     ),
     **dict.fromkeys(
         (
+            "formats/digest.py",
             "formats/exposition.py",
+            "formats/fixes.py",
             "transferlog/backend.py",
             "transferlog/matching.py",
             "openssh/sshd.py",
