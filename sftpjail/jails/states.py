@@ -523,8 +523,6 @@ class States:
         except SftpJailError as error:
             if daemon is None:
                 self._broken = error
-            else:
-                self._broken = self._broken
             raise
         return self._answers[kind]
 

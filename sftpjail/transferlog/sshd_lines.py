@@ -99,9 +99,7 @@ def _begin_of_files(host: Host) -> int:
                 stamp = clock(word[0])
             if stamp:
                 # Backwards too, since a line may have a time of its own, which must not hide a gap.
-                if begin and abs(stamp.at - last) <= GAP:
-                    begin = begin
-                else:
+                if not begin or abs(stamp.at - last) > GAP:
                     begin = stamp.at
                 last = stamp.at
                 written = min(last, int(modified))

@@ -269,7 +269,6 @@ class Converter:
         state = self._states.setdefault(f"0 {user}", _State())
         self.touched.add(f"0 {user}")
         name = _id(state, at, time, 0, ("gap", user, why))
-        uid = uid
         if not user:
             uid = -1
         account = None

@@ -169,8 +169,6 @@ class Dispatcher:
             line = self._lines[user]
             if not line.tries:
                 line.resends = bool(line.sent)
-            else:
-                line.resends = line.resends
             sent = None
             if line.resends:
                 sent = line.sent[0]
