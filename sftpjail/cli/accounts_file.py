@@ -17,14 +17,13 @@ from ..errors import SftpJailError, UsageError, unreadable
 from ..errors.escapes import counted, some
 from ..formats import fixes
 from ..host import Host
-from ..jails.membership import find, find_jailed, jailed
+from ..jails.membership import find_jailed, jailed
 from ..model import Problem, valid_name
 from ..operations.apply import PATIENCE
 from ..operations.apply_file.change import Change
 from ..operations.apply_file.comparison import Comparison, any_shut
 from ..operations.apply_file.stages import Stages
 from ..operations.export import known, readable
-from ..operations.mounts import unusable
 from ..system.files import is_there
 from ..system.scratch import new_file
 from .context import Command, Context, printable
@@ -33,7 +32,6 @@ from .progress import progress_bar
 _STDIN = ("-", "/dev/stdin")
 _MOST = 256 << 20  # bytes: more than a million accounts
 _SHOWN = 8
-_ASKED = 50  # accounts for whose new mounts the kernel is asked
 _NO_NAMES = "a list has a name in each line; how other files begin is in sftpjail-accounts(5)"
 
 
@@ -316,33 +314,8 @@ def _close(context: Context, file: AccountsFile, compared: Comparison) -> int:
         for name, error in compared.errors.items()
     ]
     notes = [Problem(words, "", severity="advice") for words in compared.draft.notices]
-    context.look_after(lambda: _useless_mounts(context, compared), [*problems, *notes])
+    context.answer_problems([*problems, *notes])
     return context.close(1 if problems else 0)
-
-
-def _useless_mounts(context: Context, compared: Comparison) -> list[Problem]:
-    """Return which new mounts accounts cannot use as intended, as `mount` and `add` say it.
-
-    A program asks the kernel for each, so this is done for a few accounts only.
-    """
-    names = [change.name for change in compared.changes if _has_other_mounts(change)]
-    if context.dry_run or len(names) > _ASKED:
-        return []
-    config, host = context.config(), Host()
-    problems: list[Problem] = []
-    for name in names:
-        account = find(name, config, host)
-        binds = [bind for bind in host.binds(name) if bind.role == "mount"]
-        problems += unusable(account, binds, host, config)
-    return problems
-
-
-def _has_other_mounts(change: Change) -> bool:
-    before: object = None
-    if change.before:
-        before = change.before.mounts
-    changed = change.kind in ("new", "changed")
-    return changed and bool(change.after.mounts) and change.after.mounts != before
 
 
 def export(context: Context) -> int:
