@@ -1,6 +1,7 @@
 """The sshd processes that listen for connections, and their command lines.
 
 A program is taken for sshd if its file's name begins so, as that of a copy such as sshd-sftp does.
+One with another name than sshd must have sshd's title, or it is another program: an exporter, say.
 
 A listening sshd overwrites its arguments with a title that contains its command line, with a blank
 between words (prepare_proctitle in sshd.c). sshd accepts only options and refuses to start with
@@ -80,6 +81,8 @@ def _listener(pid: int, program: str) -> Listener | None:
         title = _TITLE.match(line)
         if not line.startswith("/"):
             return None
+    elif os.path.basename(program) != "sshd":
+        return None
     places = tuple(_places(pid))
     if not places:
         return None

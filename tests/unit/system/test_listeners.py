@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sftpjail.system import listeners
 from sftpjail.system.listeners import told
 
 
@@ -28,6 +29,32 @@ def test_a_title_tells_the_options(words: str, options: list[tuple[str, str]]) -
 @pytest.mark.parametrize("words", ["stray", "-D stray", "-f", "-D -o", "-Dx -4"])
 def test_what_sshd_would_refuse_is_not_told(words: str) -> None:
     assert told(words.split(" ")) is None
+
+
+TITLE = "/opt/{0} -D [listener] 0 of 10-100 startups"
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "is_one"),
+    [
+        ("sshd", "/opt/sshd\0-D\0", True),
+        ("sshd", f"sshd: {TITLE.format('sshd')}\0", True),
+        ("sshd-files", f"sshd-files: {TITLE.format('sshd-files')}\0", True),
+        ("sshd-session", "sshd-session: ann@notty\0", False),
+        ("sshd_exporter", "/opt/sshd_exporter\0-D\0", False),
+    ],
+)
+def test_what_listens_by_another_name_has_the_title(
+    monkeypatch: pytest.MonkeyPatch, name: str, line: str, is_one: bool
+) -> None:
+    """Else `-t` would run a stranger's program, and SIGHUP end it."""
+    monkeypatch.setattr(listeners, "_text", lambda *_: line)
+    monkeypatch.setattr(listeners, "_places", lambda _: [("::", 22)])
+    for what, said in (("unit_of", ""), ("began", 0.0), ("_apart", ())):
+        monkeypatch.setattr(listeners, what, lambda *_, said=said: said)
+    found = listeners._listener(7, f"/opt/{name}")
+    assert (found is not None) == is_one
+    assert found is None or found.options == (("D", ""),)
 
 
 VALUES = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0 "), min_size=1)
