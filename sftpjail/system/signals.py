@@ -20,21 +20,33 @@ class Interrupted(KeyboardInterrupt):
 
     This is not an SftpJailError, because those are caught for one account and the others go on.
 
+    Args:
+        number: which signal it was, e.g. 2.
+
     `put_back` means that a transaction had begun and was rolled back. The engine sets it.
     """
 
     put_back = False
 
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that they cause a rollback."""
-    with _handlers(_interrupt):
-        yield
+    before, sys.unraisablehook = sys.unraisablehook, _raise_later
+    try:
+        with _handlers(_interrupt):
+            yield
+    finally:
+        sys.unraisablehook = before
 
 
 def raise_always() -> None:
     """Do as `signals_raise`, until another handler is set."""
+    sys.unraisablehook = _raise_later
     for number in STOP:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -47,7 +59,27 @@ def _interrupt(number: int, _: FrameType | None) -> None:
         if isinstance(error, Interrupted):
             return
         error = error.__context__
-    raise Interrupted(f"stopped by {signal.Signals(number).name}")
+    raise Interrupted(number)
+
+
+def _raise_later(unraisable: sys.UnraisableHookArgs) -> None:
+    """Send ourselves a signal again that came while a destructor or the callback of a weakref ran.
+
+    Python drops what is raised there, and goes on (sys.unraisablehook). Nothing can be raised from
+    within this hook either, so a timer of 10 milliseconds does it.
+    """
+    error = unraisable.exc_value
+    if not isinstance(error, Interrupted):
+        sys.__unraisablehook__(unraisable)
+        return
+    lost = error.number
+
+    def again(*_: object) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.raise_signal(lost)
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 
 def signals_postponed(work: Callable[[], T]) -> T:
@@ -136,11 +168,7 @@ def postponed() -> Iterator[None]:
 def heard_in_child() -> None:
     """In a child process, let these signals raise an exception from now on."""
     for number in STOP:
-        signal.signal(number, _stop)
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    raise KeyboardInterrupt
+        signal.signal(number, _interrupt)
 
 
 @contextlib.contextmanager

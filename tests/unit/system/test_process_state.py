@@ -7,6 +7,7 @@ import io
 import os
 import resource
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -84,6 +85,18 @@ def test_a_second_signal_does_not_disturb_the_first() -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
+def test_a_signal_that_comes_in_a_destructor_is_raised_after_it() -> None:
+    """Python drops what a destructor or the callback of a weakref raises, as those of imports are."""
+
+    class Ends:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with signals.signals_raise(), pytest.raises(Interrupted, match="stopped by SIGTERM"):
+        Ends()
+        time.sleep(60)
+
+
 def test_what_must_be_done_is_done_once_whenever_a_signal_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -92,7 +105,7 @@ def test_what_must_be_done_is_done_once_whenever_a_signal_comes(
 
     def late() -> object:
         monkeypatch.setattr(signals, "signals_wait", waits)
-        raise Interrupted("stopped by SIGINT")
+        raise Interrupted(signal.SIGINT)
 
     monkeypatch.setattr(signals, "signals_wait", late)
     signals.signals_postponed(lambda: done.append(1))
