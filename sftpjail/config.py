@@ -10,12 +10,22 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from shlex import quote
 from typing import Any, NamedTuple
 
 from .errors import UsageError, did_you_mean, unreadable
-from .model import REQUESTS, Profile, components, is_roots, networks, normal, size, valid_name
+from .model import (
+    REQUESTS,
+    Profile,
+    components,
+    frozen,
+    is_roots,
+    networks,
+    normal,
+    size,
+    valid_name,
+)
 from .paths import KEYS_DIR, LIB
 
 PATH = "/etc/sftpjail/sftpjail.conf"
@@ -80,7 +90,7 @@ quota = string(default='')
 UNSAID = Profile("sftponly", mounts="auto")
 
 
-@dataclass(frozen=True)
+@frozen
 class Logs:
     """The section [logs]: which daemon, which file, and internal-sftp's -f and -l."""
 
@@ -90,7 +100,7 @@ class Logs:
     level: str = "VERBOSE"
 
 
-@dataclass(frozen=True)
+@frozen
 class Metrics:
     """The section [metrics]: the file for node_exporter, "" for none, and what is in it.
 
@@ -102,7 +112,7 @@ class Metrics:
     check: bool = True
 
 
-@dataclass(frozen=True)
+@frozen
 class Events:
     """The section [events]: who runs what `watch` hands out, "" for nobody, and how.
 
@@ -128,7 +138,7 @@ class Taken(NamedTuple):
     note: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Config:
     """The configuration, checked.
 

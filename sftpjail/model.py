@@ -10,9 +10,9 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, lru_cache
-from typing import Any, Literal, NamedTuple, get_args
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache, cached_property, lru_cache
+from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform, get_args
 
 from .errors import SftpJailError, UsageError
 from .errors.escapes import Choice, has_controls, one_line, remedy
@@ -22,10 +22,53 @@ SEVERITIES = ("open", "broken", "advice")
 # The bits of a mode by which others than the owner may write: inode(7).
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
+T = TypeVar("T")
+
 # A name reaches sshd_config (Match User: a pattern list), fstab options (commas) and paths,
 # so nothing that means something there. Wider than useradd's own rule because NSS brings
 # Mixed.Case and user@domain.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?\Z")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def frozen(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass, as `dataclass(frozen=True)` does, at half the cost.
+
+    dataclass() compiles six methods of each class whenever a program starts, which was a quarter of
+    the time that the hook of useradd(8) takes. So our classes share three of them.
+
+    Args:
+        cls: a class whose fields are annotated.
+    """
+    made = dataclass(frozen=True, eq=False, repr=False)(cls)
+    shared: dict[str, Any] = {"__eq__": _equals, "__hash__": _hash, "__repr__": _shown}
+    for name, method in shared.items():
+        setattr(made, name, method)
+    return made
+
+
+def _equals(self: object, other: object) -> Any:
+    if other.__class__ is not self.__class__:
+        return NotImplemented
+    return _compared(self) == _compared(other)
+
+
+def _hash(self: object) -> int:
+    return hash(tuple(_compared(self)))
+
+
+def _compared(self: Any) -> list[object]:
+    return [getattr(self, name) for name in _names(self.__class__, "compare")]
+
+
+def _shown(self: Any) -> str:
+    values = (f"{name}={getattr(self, name)!r}" for name in _names(self.__class__, "repr"))
+    return f"{self.__class__.__qualname__}({', '.join(values)})"
+
+
+@cache
+def _names(cls: Any, purpose: str) -> list[str]:
+    return [one.name for one in fields(cls) if getattr(one, purpose)]
 
 
 # Characters of a text of an administrator's own, which becomes a part of a record or of a line.
@@ -262,7 +305,7 @@ def stored(count: int | None) -> str:
     return in_units(count)
 
 
-@dataclass(frozen=True)
+@frozen
 class Profile:
     """What the jails of one Unix group are like: one section of sftpjail.conf(5), one Match block.
 
@@ -313,7 +356,7 @@ class Profile:
         return posixpath.dirname(self.chroot)
 
 
-@dataclass(frozen=True)
+@frozen
 class Account:
     """One account of the host, and the profile it is jailed by, if any.
 
@@ -390,7 +433,7 @@ def id_map(owner: Ids, uid: int, gid: int) -> str:
     return f"{MAP}u:{owner.uid}:{uid}:1\\040g:{owner.gid}:{gid}:1"
 
 
-@dataclass(frozen=True)
+@frozen
 class Bind:
     """A directory (or socket) of the host that shows inside a jail. Both paths are host paths.
 
@@ -497,7 +540,7 @@ def map_ids(option: str, target: str) -> tuple[Ids, Ids]:
     return Ids(disk_uid, disk_gid), Ids(uid, gid)
 
 
-@dataclass(frozen=True)
+@frozen
 class Key:
     """One line of an authorized_keys file as ssh-keygen -l sees it.
 
@@ -533,7 +576,7 @@ class Shadow(NamedTuple):
     expire: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Problem:
     """Something that is wrong: what and where, why it matters, and what is to be done about it.
 
@@ -595,7 +638,7 @@ class Problem:
         }
 
 
-@dataclass(frozen=True)
+@frozen
 class Fact:
     """One line of `explain`: under a topic something has a value.
 
@@ -615,7 +658,7 @@ class Fact:
             object.__setattr__(self, name, one_line(getattr(self, name)))
 
 
-@dataclass(frozen=True)
+@frozen
 class Closed:
     """That an account is shut out: why, and by which command.
 
@@ -632,7 +675,7 @@ class Closed:
     since: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Origin:
     """What was there before us, so that it can be put back; kept in /var/lib/sftpjail/accounts.
 
@@ -677,7 +720,7 @@ EventKind = Literal[
 EVENT_KINDS: tuple[EventKind, ...] = get_args(EventKind)
 
 
-@dataclass(frozen=True)
+@frozen
 class TransferEvent:
     """One thing that happened in a jail, or of which the log has lost track.
 

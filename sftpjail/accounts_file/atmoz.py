@@ -6,14 +6,14 @@ With `e` the password is a hash. Each directory is one in the home, which the us
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..errors import UsageError
-from ..model import number, valid_name
+from ..model import frozen, number, valid_name
 from .entry import Fault
 
 
-@dataclass(frozen=True)
+@frozen
 class User:
     """One line. `uid` and `gid` are None where they are not said."""
 

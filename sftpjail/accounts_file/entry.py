@@ -7,22 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
 from typing import Any
 
 from ..errors import UsageError
 from ..errors.escapes import has_controls, shown
 from ..formats.retention import age_of
-from ..model import (
-    LONGEST_COMMENT,
-    exact_size,
-    free_text,
-    normal,
-    number,
-    size,
-    valid_name,
-)
+from ..model import LONGEST_COMMENT, exact_size, free_text, frozen, normal, number, size, valid_name
 
 # In the order of `export`.
 FIELDS = (
@@ -55,7 +47,7 @@ _MOUNT = re.compile(
 _OCTAL = re.compile(r"\\([0-3][0-7]{2})")
 
 
-@dataclass(frozen=True)
+@frozen
 class MountWanted:
     """A directory of the host, and its path inside the jail."""
 
@@ -66,7 +58,7 @@ class MountWanted:
     group: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """What a file says of one account.
 
@@ -102,7 +94,7 @@ class Entry:
         return size(self.quota)
 
 
-@dataclass(frozen=True)
+@frozen
 class Fault:
     """What is wrong in a file: where, in which account and field, "" for none of these."""
 
@@ -117,7 +109,7 @@ class Fault:
         return without_hashes(f"{where}: {self.what}")
 
 
-@dataclass(frozen=True)
+@frozen
 class Row:
     """The values of one account as they stand in a file, and the lines of its fields."""
 

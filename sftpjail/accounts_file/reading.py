@@ -8,11 +8,11 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SftpJailError, UsageError, did_you_mean
 from ..errors.escapes import shown
+from ..model import frozen
 from .entry import FIELDS, Entry, Fault, Row, entry_of, without_hashes
 from .formulas import plain
 
@@ -25,7 +25,7 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 _COLUMNS = "its columns are: " + ", ".join(FIELDS)
 
 
-@dataclass(frozen=True)
+@frozen
 class AccountsFile:
     """What a file says: of each account that has no fault, and the faults of the others."""
 

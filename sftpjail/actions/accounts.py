@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from shlex import join
 from typing import Any
 
-from ..model import Closed, Origin
+from ..model import Closed, Origin, frozen
 from .base import Action, Phase
 from .view import View
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@frozen
 class _NewAccount(Action):
     """A local account exists that does not yet, however it comes."""
 
@@ -43,7 +43,7 @@ class _NewAccount(Action):
         return view.account(self.name) is None
 
 
-@dataclass(frozen=True)
+@frozen
 class AddAccount(_NewAccount):
     """A local account exists.
 
@@ -58,7 +58,7 @@ class AddAccount(_NewAccount):
         yield f"! run {join(self.argv)}"
 
 
-@dataclass(frozen=True)
+@frozen
 class NewAccount:
     """A local account as it is to be, with a group of its own.
 
@@ -78,7 +78,7 @@ class NewAccount:
     skeleton: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class AddAccounts(Action):
     """Many local accounts exist that do not yet, by one run of systemd-sysusers(8).
 
@@ -109,7 +109,7 @@ class AddAccounts(Action):
             yield f"+ account {account.name}, uid {account.uid}, home {account.home}{password}"
 
 
-@dataclass(frozen=True)
+@frozen
 class SetPasswords(Action):
     """Local accounts have other passwords, by one chpasswd(8).
 
@@ -140,7 +140,7 @@ class SetPasswords(Action):
             yield f"~ account {name}: password {word if password.startswith('$') else 'none'}"
 
 
-@dataclass(frozen=True)
+@frozen
 class DeleteAccount(Action):
     """A local account is gone, by userdel(8). Its files stay."""
 
@@ -158,7 +158,7 @@ class DeleteAccount(Action):
         yield f"! run userdel {self.name}"
 
 
-@dataclass(frozen=True)
+@frozen
 class DeleteAccounts(Action):
     """Many local accounts are gone, each with its own group, by one edit. Their files stay.
 
@@ -179,7 +179,7 @@ class DeleteAccounts(Action):
         yield from (f"- account {name}" for name in self.names)
 
 
-@dataclass(frozen=True)
+@frozen
 class RestoreAccount(_NewAccount):
     """A local account that was deleted is back, with the same uid and no password.
 
@@ -192,7 +192,7 @@ class RestoreAccount(_NewAccount):
         yield f"+ account {self.name}, as it was, without a password"
 
 
-@dataclass(frozen=True)
+@frozen
 class SetAccount(Action):
     """Fields of a local account, as usermod(8) sets them; None leaves a field alone.
 
@@ -256,7 +256,7 @@ class SetAccount(Action):
         return Origin(was=self.before(view))
 
 
-@dataclass(frozen=True)
+@frozen
 class SetExpiry(SetAccount):
     """An account expires on another date, because an administrator wants it.
 
@@ -267,7 +267,7 @@ class SetExpiry(SetAccount):
         return Origin()
 
 
-@dataclass(frozen=True)
+@frozen
 class SetComment(SetAccount):
     """An account has another comment in passwd(5). It stays so when its jail goes."""
 
@@ -285,7 +285,7 @@ class SetComment(SetAccount):
         return Origin()
 
 
-@dataclass(frozen=True)
+@frozen
 class CloseAccount(SetAccount):
     """An account is shut out before anything else is done, and its record says why.
 
@@ -311,7 +311,7 @@ class CloseAccount(SetAccount):
         return Origin(closed=self.closed)
 
 
-@dataclass(frozen=True)
+@frozen
 class OpenAccount(SetAccount):
     """An account that is shut out is let in again when all else is done.
 
@@ -335,7 +335,7 @@ class OpenAccount(SetAccount):
         return Origin()
 
 
-@dataclass(frozen=True)
+@frozen
 class SetGroup(Action):
     """A group exists (groupadd(8)), or one of ours that has no members is gone (groupdel(8))."""
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import enum
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from ..model import Origin
+from ..model import Origin, frozen
 from .view import View
 
 __all__ = ["Action", "Phase"]
@@ -37,7 +36,7 @@ class Phase(enum.IntEnum):
     ENDINGS = 11
 
 
-@dataclass(frozen=True)
+@frozen
 class Action:
     """One change. `owner` is the account whose origin record it belongs to, "" for the host's.
 

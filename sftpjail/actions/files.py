@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..errors import SftpJailError
 from ..formats import fixes
 from ..formats.tagged_lines import Style, edit
-from ..model import Origin
+from ..model import Origin, frozen
 from .base import Action, Phase
 from .view import View
 
@@ -33,7 +32,7 @@ def _owner(uid: int, gid: int, mode: int) -> str:
     return f"owner {uid}:{gid}, mode {mode:04o}"
 
 
-@dataclass(frozen=True)
+@frozen
 class MakeDir(Action):
     """A directory exists. One that is there already stays as it is, whoever owns it."""
 
@@ -63,7 +62,7 @@ class MakeDir(Action):
         return Origin(made=(self.path,))
 
 
-@dataclass(frozen=True)
+@frozen
 class MakeSubvolume(MakeDir):
     """A directory of btrfs that does not exist is made as a subvolume, which can have a quota.
 
@@ -74,7 +73,7 @@ class MakeSubvolume(MakeDir):
         yield f"+ subvolume {self.path} ({_owner(self.uid, self.gid, self.mode)})"
 
 
-@dataclass(frozen=True)
+@frozen
 class SetOwner(Action):
     """An existing directory has this owner and mode.
 
@@ -119,7 +118,7 @@ class SetOwner(Action):
         return Origin()
 
 
-@dataclass(frozen=True)
+@frozen
 class GiveDir(SetOwner):
     """A directory that MakeDir makes in the same plan has this owner once root has filled it.
 
@@ -135,7 +134,7 @@ class GiveDir(SetOwner):
         yield f"~ directory {self.path} (then {_owner(self.uid, self.gid, self.mode)})"
 
 
-@dataclass(frozen=True)
+@frozen
 class WriteFile(Action):
     """A file has exactly this content, owner and mode.
 
@@ -183,7 +182,7 @@ class WriteFile(Action):
         return Origin(made=(self.path,))
 
 
-@dataclass(frozen=True)
+@frozen
 class Configure(WriteFile):
     """sftpjail.conf has this content. It is the administrator's, and no teardown takes it away.
 
@@ -200,7 +199,7 @@ class Configure(WriteFile):
         return Origin()
 
 
-@dataclass(frozen=True)
+@frozen
 class SetLines(Action):
     """The lines that carry `tag` in a file that we share with others are these.
 
@@ -251,7 +250,7 @@ def text(view: View, path: str) -> str:
     return (view.read(path) or b"").decode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True)
+@frozen
 class Remove(Action):
     """A file, or an empty directory, is gone.
 
@@ -281,7 +280,7 @@ class Remove(Action):
         yield f"- {'directory' if directory else 'file'} {self.path}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Rename(Action):
     """A user's file has another name, with the owner, mode and times that it has.
 
@@ -314,7 +313,7 @@ class Rename(Action):
         return Origin(renamed={self.to: self.path})
 
 
-@dataclass(frozen=True)
+@frozen
 class Move(Rename):
     """A file or directory of ours has another name, because its account has.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..errors import SftpJailError
 from ..errors.escapes import shown
 from ..formats import fixes
 from ..formats.fstab import MountPoint
-from ..model import MAP, map_ids
+from ..model import MAP, frozen, map_ids
 from .base import Action, Phase
 from .view import View
 
@@ -18,7 +17,7 @@ __all__ = ["MOUNT_OPTIONS", "Mount", "Unmount"]
 MOUNT_OPTIONS = ("bind", "nosuid", "nodev", "private")
 
 
-@dataclass(frozen=True)
+@frozen
 class Mount(Action):
     """`source` shows at `target` in the host's mount table, with the flags that `options` name.
 
@@ -95,7 +94,7 @@ class Mount(Action):
         yield f"{mark} mount {self.source} on {self.target} ({','.join(self.options)})"
 
 
-@dataclass(frozen=True)
+@frozen
 class Unmount(Action):
     """Nothing is mounted at `target`.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from shlex import join
 
+from ..model import frozen
 from .base import Action, Phase
 from .view import View
 
 __all__ = ["Check", "EndProcesses", "EndProcessesFirst", "Notify", "Run"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Run(Action):
     """A program runs inside the transaction; non-zero rolls everything back.
 
@@ -51,7 +51,7 @@ class Run(Action):
         yield f"! run {join(self.argv)} ({self.why})"
 
 
-@dataclass(frozen=True)
+@frozen
 class EndProcesses(Action):
     """Nothing runs any more as an account outside of its jail.
 
@@ -82,7 +82,7 @@ class EndProcesses(Action):
         yield f"! end processes of {self.name} (uid {self.uid}): {listed}"
 
 
-@dataclass(frozen=True)
+@frozen
 class EndProcessesFirst(EndProcesses):
     """The same before the account changes.
 
@@ -96,7 +96,7 @@ class EndProcessesFirst(EndProcesses):
         return ("processes first", self.name)
 
 
-@dataclass(frozen=True)
+@frozen
 class Check(Action):
     """A program must agree, else all is rolled back.
 
@@ -128,7 +128,7 @@ class Check(Action):
         yield f"? check {join(self.argv)} ({self.why})"
 
 
-@dataclass(frozen=True)
+@frozen
 class Notify(Action):
     """A daemon hears of changes of the same plugin, once.
 

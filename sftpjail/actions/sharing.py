@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..formats.acl import Access, shared
+from ..model import frozen
 from .base import Action, Phase
 from .view import View
 
 __all__ = ["Share", "Unshare"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Share(Action):
     """A directory belongs to a group, which can write in it, and in what is made there.
 
@@ -42,7 +42,7 @@ class Share(Action):
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class Unshare(Action):
     """A directory has the group, the mode and the access lists again that it had before `Share`.
 

@@ -6,7 +6,6 @@ import argparse
 import os
 import stat
 import sys
-from dataclasses import dataclass
 from shlex import join
 
 from ..accounts_file.entry import shown_values, without_hashes
@@ -18,7 +17,7 @@ from ..errors.escapes import counted, some
 from ..formats import fixes
 from ..host import Host
 from ..jails.membership import find_jailed, jailed
-from ..model import Problem, valid_name
+from ..model import Problem, frozen, valid_name
 from ..operations.apply import PATIENCE
 from ..operations.apply_file.change import Change
 from ..operations.apply_file.comparison import Comparison, any_shut
@@ -81,7 +80,7 @@ def refuse_options(given: argparse.Namespace) -> None:
             raise UsageError(words, advice=advice if given.file is not None else "give FILE")
 
 
-@dataclass(frozen=True)
+@frozen
 class Source:
     """The file given to `apply`: its text and form, and in words, who else can read it."""
 

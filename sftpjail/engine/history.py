@@ -16,13 +16,13 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from syslog import LOG_INFO
 from typing import Any
 
 from ..errors import SftpJailError
 from ..formats.digest import sha256
-from ..model import Problem
+from ..model import Problem, frozen
 from ..system import files
 from ..system.syslog import tell
 from .packed import pieces
@@ -36,7 +36,7 @@ _BLOCK = 1 << 16
 _BEGIN = re.compile(rb'{"id": ([1-9][0-9]{0,11}), "token": "([0-9a-f]{16})", "time": ')
 
 
-@dataclass(frozen=True)
+@frozen
 class Head:
     """The end of the history: file, transaction and hash of the newest line, and where it ends.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from ..actions import (
@@ -25,11 +25,11 @@ from ..actions import (
 from ..errors import SftpJailError
 from ..formats.fstab import parse_line
 from ..formats.tagged_lines import Style, edit
-from ..model import GROUP
+from ..model import GROUP, frozen
 from .plan import Step, blaming
 
 
-@dataclass(frozen=True)
+@frozen
 class Edit(WriteFile):
     """All SetLines of one file, combined into one replacement. Plugins return SetLines."""
 

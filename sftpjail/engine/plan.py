@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ..actions import Action, Check, View
 from ..errors import SftpJailError
-from ..model import Account, Bind, Key, Problem
+from ..model import Account, Bind, Key, Problem, frozen
 from .blame import naming, title
 from .packed import Packed
 
@@ -19,7 +19,7 @@ from .packed import Packed
 OURS = "sftpjail"
 
 
-@dataclass(frozen=True)
+@frozen
 class Event:
     """One call of a hook. Its fields are the hook's arguments besides `host` and `config`.
 
@@ -54,7 +54,7 @@ class OnDetach(Event):
     """Nothing calls sftpjail any more, but every jail stays closed."""
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserCreate(Event):
     """A jail is made, or repaired if it is not `new`."""
 
@@ -62,7 +62,7 @@ class OnUserCreate(Event):
     new: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserRemove(Event):
     """A jail is removed, and if `deleted`, its account too."""
 
@@ -70,7 +70,7 @@ class OnUserRemove(Event):
     deleted: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserClose(Event):
     """An account whose jail cannot be made is shut out, `by` a command."""
 
@@ -79,7 +79,7 @@ class OnUserClose(Event):
     by: str
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserDisable(Event):
     """An administrator shuts an account out; its jail stays.
 
@@ -91,14 +91,14 @@ class OnUserDisable(Event):
     until: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserEnable(Event):
     """A disabled account is let in again."""
 
     account: Account
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserExpire(Event):
     """An account expires on a date (YYYY-MM-DD), or "" for never."""
 
@@ -106,7 +106,7 @@ class OnUserExpire(Event):
     date: str
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserLimit(Event):
     """An account is let in from some addresses only, or from any if there are none."""
 
@@ -114,7 +114,7 @@ class OnUserLimit(Event):
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserConnections(Event):
     """The number of an account's concurrent sessions is limited; 0 uses its profile's limit."""
 
@@ -122,7 +122,7 @@ class OnUserConnections(Event):
     most: int
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserKeep(Event):
     """`review --disable` skips it from now on, or no longer."""
 
@@ -130,7 +130,7 @@ class OnUserKeep(Event):
     keep: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserQuota(Event):
     """An account may store so many bytes: 0 for any number, None for what its profile says."""
 
@@ -138,7 +138,7 @@ class OnUserQuota(Event):
     size: int | None
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserRetention(Event):
     """An account's directories lose their old files.
 
@@ -150,7 +150,7 @@ class OnUserRetention(Event):
     ages: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserRename(Event):
     """An account was renamed, and its files and lines still have the old name.
 
@@ -161,14 +161,14 @@ class OnUserRename(Event):
     old: str
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUserConfine(Event):
     """What the host does for an account outside its jail ends."""
 
     account: Account
 
 
-@dataclass(frozen=True)
+@frozen
 class OnKeyAdd(Event):
     """An account is let in with a key."""
 
@@ -176,7 +176,7 @@ class OnKeyAdd(Event):
     key: Key
 
 
-@dataclass(frozen=True)
+@frozen
 class OnKeyRemove(Event):
     """An account is no longer let in with a key."""
 
@@ -184,7 +184,7 @@ class OnKeyRemove(Event):
     key: Key
 
 
-@dataclass(frozen=True)
+@frozen
 class OnKeyMigrate(Event):
     """A key file in a home is retired."""
 
@@ -192,7 +192,7 @@ class OnKeyMigrate(Event):
     path: str
 
 
-@dataclass(frozen=True)
+@frozen
 class OnMount(Event):
     """Something of the host is shown in a jail."""
 
@@ -200,7 +200,7 @@ class OnMount(Event):
     bind: Bind
 
 
-@dataclass(frozen=True)
+@frozen
 class OnUnmount(Event):
     """It is no longer shown; with `live_only` it stays configured."""
 

@@ -7,13 +7,12 @@ what cron(8), atd(8), incrond(8) and systemd start.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from shlex import quote
 
 from ..errors import SftpJailError
 from ..errors.escapes import some
 from ..host import Host
-from ..model import Account
+from ..model import Account, frozen
 from ..paths import LINGER
 from ..system.processes import OutsideProcess
 
@@ -24,7 +23,7 @@ _SHOWN = 4  # jobs, units or processes that are named
 UNITS = (".config/systemd/user", ".local/share/systemd/user")
 
 
-@dataclass(frozen=True)
+@frozen
 class Work:
     """One kind of activity outside a jail.
 

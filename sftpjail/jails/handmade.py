@@ -12,13 +12,13 @@ import posixpath
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 
 from ..config import Config
 from ..errors import SftpJailError
 from ..host import Host
-from ..model import Account, Key, Profile, components, inside, normal
+from ..model import Account, Key, Profile, components, frozen, inside, normal
 from ..openssh import public_keys
 from ..openssh.handmade import Block, Option, blocks
 from ..openssh.match_blocks import DIRECTORY, DOORS, DROPIN, MAIN, WORDS
@@ -39,7 +39,7 @@ _KNOWN = ("chrootdirectory", "forcecommand", "authorizedkeysfile", *_FIELDS)
 _DOORS = dict(door.lower().split() for door in DOORS)
 
 
-@dataclass(frozen=True)
+@frozen
 class Command:
     """The options of internal-sftp (sftp-server(8))."""
 
@@ -51,7 +51,7 @@ class Command:
     level: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Member:
     """An account that such a block jails, with its chroot and keys.
 
@@ -66,7 +66,7 @@ class Member:
     files: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Found:
     """A Match block with a chroot, the equivalent profiles, and the accounts that it jails.
 

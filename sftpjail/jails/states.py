@@ -12,7 +12,6 @@ import posixpath
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from ..config import Config, keyfile
 from ..errors import SftpJailError
 from ..errors.escapes import one_line
 from ..host import Host
-from ..model import Account, Profile, Shadow, components, normal, number
+from ..model import Account, Profile, Shadow, components, frozen, normal, number
 from ..openssh.admission import denials, way_in
 from ..openssh.connections import conditions
 from ..openssh.daemons import Daemon, called, daemons, others, primary, running
@@ -52,7 +51,7 @@ OTHER_KEYS = ("authorizedkeyscommand", "trustedusercakeys")
 _OPENS = {"forcecommand", *(door.split()[0].lower() for door in DOORS)}
 
 
-@dataclass(frozen=True)
+@frozen
 class State:
     """A state: one of WORDS, and the reason in one line, or "" for ok."""
 

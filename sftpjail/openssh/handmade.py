@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..formats.tagged_lines import split
+from ..model import frozen
 from .connections import conditions
 
 # Before each line of a block that was taken over, and before the line that says so.
@@ -35,7 +35,7 @@ class Option(NamedTuple):
         return self.keyword.lower()
 
 
-@dataclass(frozen=True)
+@frozen
 class Block:
     """A Match line and the settings below it, or the settings above the first one.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import SftpJailError, UsageError
 from ..host import Host
-from ..model import Key, free_text
+from ..model import Key, free_text, frozen
 
 MAX_BYTES = 1 << 20  # for each source of keys: about 10,000 keys
 MAX_LINES = 20_000  # for each source, including blank lines and comments
@@ -151,7 +151,7 @@ def _refuse_windows(text: str) -> None:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """A line of a key file that is not a comment: its key, or what is wrong with it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..accounts_file.entry import Entry, MountWanted, misread
@@ -13,7 +13,7 @@ from ..host import Host
 from ..jails import quota, retention
 from ..jails.closing import expiry, is_disabled
 from ..jails.owners import named
-from ..model import Account, Key, exact_size
+from ..model import Account, Key, exact_size, frozen
 from ..openssh import public_keys
 
 # The values of fields that are left out.
@@ -28,7 +28,7 @@ _SINGLE: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class KeyLine:
     """A key of an account, as in its file and as `key add` would write it."""
 
@@ -36,7 +36,7 @@ class KeyLine:
     key: Key
 
 
-@dataclass(frozen=True)
+@frozen
 class Known:
     """An account: its entry, the entry's keys, and why `apply` would refuse part of it."""
 

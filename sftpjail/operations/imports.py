@@ -6,7 +6,7 @@ import posixpath
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from shlex import quote
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..host import Host
 from ..jails.handmade import Found, Member, command_of, find_handmade
 from ..jails.leftovers import has_remains
 from ..jails.membership import find, jailed
-from ..model import Account, Problem, Profile, normal
+from ..model import Account, Problem, Profile, frozen, normal
 from ..openssh import public_keys
 from ..openssh.auto_mounts import decided
 from ..openssh.connections import connections
@@ -39,7 +39,7 @@ _MOST = 8  # names in one sentence
 _HEADER = "# Configuration of sftpjail, see sftpjail.conf(5).\n"
 
 
-@dataclass(frozen=True)
+@frozen
 class Proposal:
     """What an import would do.
 

@@ -18,6 +18,7 @@ from ..config import Config
 from ..errors import SftpJailError
 from ..host import Host
 from ..jails.membership import members
+from ..model import frozen
 from ..openssh.daemons import running
 from ..openssh.pam_session import SCRIPT, at_login, installed_program
 from ..paths import LOCK, SEEN, STATE
@@ -35,7 +36,7 @@ FRESH = 600  # seconds before systemd's units read the log again
 Uses = Mapping[str, tuple[int, str, int]]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Note:
     """The period for which the records are complete, and whether only PAM has written them."""
 

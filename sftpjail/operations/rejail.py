@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from shlex import quote
 from typing import Any
 
@@ -24,13 +24,13 @@ from ..errors.escapes import look_at
 from ..jails import activity
 from ..jails.closing import JAIL, close
 from ..jails.guards import guard
-from ..model import Account, Bind, Closed, outer_first
+from ..model import Account, Bind, Closed, frozen, outer_first
 from ..openssh.public_keys import blob
 from .events import create_events
 from .keys import keys_in, migrate_events, old_place, present
 
 
-@dataclass(frozen=True)
+@frozen
 class Rejail:
     """The events and additional steps that restore a jail.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..engine.engine import Engine
 from ..engine.plan import Event, OnUserRename
@@ -17,11 +17,11 @@ from ..jails.former_names import (
 )
 from ..jails.leftovers import leftover
 from ..jails.membership import find, former_user
-from ..model import Account
+from ..model import Account, frozen
 from .events import forget_events
 
 
-@dataclass(frozen=True)
+@frozen
 class Renaming:
     """One of the transactions that rename an account.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..engine.history import Entry
+from ..model import frozen
 
 # The history's words for events that let an account in; see engine/summary.py.
 _JAILED, _KEY = "is jailed in ", re.compile(r"can log in with (SHA256:\S+)").match
@@ -17,7 +18,7 @@ _LEFT = ("is no longer jailed", "is deleted")
 _OPENS = (_ENABLED, "is an account again", "does not expire")
 
 
-@dataclass(frozen=True)
+@frozen
 class Grant:
     """When something was granted, and by whom.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..engine.engine import Engine
 from ..engine.history import History
@@ -19,7 +18,7 @@ from ..jails import keeping
 from ..jails.closing import DAY, is_disabled, list_after, own_expiry, why_spared
 from ..jails.renames import refuse_other
 from ..jails.states import LoginMethods, State, States
-from ..model import Account, Key
+from ..model import Account, Key, frozen
 from ..openssh.pam_stack import is_asked
 from ..operations import last_used
 from ..operations.export import key_lines
@@ -29,7 +28,7 @@ from ..system.logged_in import owner, sessions
 from .grants import Grants, grants
 
 
-@dataclass(frozen=True)
+@frozen
 class Reviewed:
     """The review of one account.
 
@@ -71,7 +70,7 @@ class Reviewed:
         return self.idle is not None and self.idle >= days
 
 
-@dataclass(frozen=True)
+@frozen
 class Review:
     """The review of accounts at a given time, in epoch seconds."""
 

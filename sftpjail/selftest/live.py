@@ -22,7 +22,7 @@ from typing import Any
 from ..config import Config, keyfile
 from ..errors import SftpJailError
 from ..host import Host
-from ..model import Account
+from ..model import Account, frozen
 from ..openssh.daemons import Daemon, daemons, primary
 from ..openssh.public_keys import LIVE_TEST
 from ..openssh.settings import Settings, effective
@@ -48,7 +48,7 @@ _ASKED = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Door:
     """Where a running sshd is asked: its address and port, and our own address towards it."""
 

@@ -11,11 +11,10 @@ import posixpath
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from shlex import quote
 
 from ..errors import SftpJailError
-from ..model import REQUESTS, normal
+from ..model import REQUESTS, frozen, normal
 from .login import Trial
 from .sftp_client import (
     CREATE,
@@ -41,7 +40,7 @@ class Failed(Exception):
     """The jail does not keep a promise; says which."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """What came of one probe: its name, whether all is well, and why or why not.
 

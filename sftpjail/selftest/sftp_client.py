@@ -15,9 +15,8 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from ..model import REQUESTS
+from ..model import REQUESTS, frozen
 
 OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED = range(4)
 OP_UNSUPPORTED = 8
@@ -37,7 +36,7 @@ class SftpError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True)
+@frozen
 class Reply:
     """One answer: its type (SSH_FXP_…) and what follows the request's number."""
 

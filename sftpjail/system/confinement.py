@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+
+from ..model import frozen
 
 # The capabilities of linux/capability.h in its order. Newer ones are named by their number.
 _NAMES = """
@@ -19,7 +20,7 @@ _NAMES = """
 """.split()  # noqa: SIM905 (41 lines otherwise)
 
 
-@dataclass(frozen=True)
+@frozen
 class Confinement:
     """How a process is confined in comparison with us.
 

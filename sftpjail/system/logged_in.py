@@ -12,8 +12,8 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from ..model import frozen
 from .listeners import address_of, began
 from .processes import after_name, in_jail, of_users
 
@@ -22,7 +22,7 @@ _ESTABLISHED = "01"  # TCP_ESTABLISHED of linux/net/tcp_states.h
 _TITLE = re.compile(r"sshd(?:-session)?: (?P<name>.+) \[priv\]")
 
 
-@dataclass(frozen=True)
+@frozen
 class OpenFile:
     """A file that a session has open.
 
@@ -37,7 +37,7 @@ class OpenFile:
     position: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Session:
     """A running session.
 

@@ -10,15 +10,15 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
 
+from ..model import frozen
 from .processes import after_name, pids
 from .programs import decode, pidfds, start
 from .signals import postponed
 
 
-@dataclass(frozen=True)
+@frozen
 class Session:
     """A running program with a socket as its standard input and output.
 

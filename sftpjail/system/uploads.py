@@ -11,9 +11,9 @@ import errno
 import os
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from ..errors import SftpJailError
+from ..model import frozen
 from . import safe_path
 from .files import PLACE
 
@@ -25,7 +25,7 @@ class NotHanded(SftpJailError):
     """What lies there is not handed to anybody; the message says why, without the path."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Place:
     """Where a file of a jail is on the host.
 
@@ -45,7 +45,7 @@ class Place:
         return "/".join((self.source.rstrip("/"), *self.below))
 
 
-@dataclass(frozen=True)
+@frozen
 class Uploader:
     """Whose files an upload may be, as the source has them: its uid, and all its groups."""
 

@@ -36,7 +36,7 @@ from ..engine.plan import (
     Plan,
 )
 from ..errors import SftpJailError
-from ..model import Account, Bind, Key
+from ..model import Account, Bind, Key, frozen
 from ..paths import STATE
 from .guard import ChangeAttempted, watching
 from .made import Tree
@@ -45,7 +45,7 @@ from .play import engine, play
 KEY = Key("ssh-ed25519 AAAA ann@laptop", "ssh-ed25519", 256, "SHA256:made", "ann@laptop")
 
 
-@dataclass(frozen=True)
+@frozen
 class Trial:
     """An event, the one that comes after it when it is repeated, and the one that undoes it."""
 

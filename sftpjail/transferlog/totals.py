@@ -10,8 +10,10 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..model import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Place:
     """How far a log was read.
 

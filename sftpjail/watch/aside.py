@@ -11,11 +11,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SftpJailError
 from ..formats.digest import sha256
+from ..model import frozen
 from ..paths import EVENTS
 from ..system import events as store
 from .event import TransferEvent
@@ -24,7 +24,7 @@ _COUNTED = 60.0  # seconds for which a count of the files is trusted
 _ID = re.compile(r"[0-9a-z-]{1,100}").fullmatch
 
 
-@dataclass(frozen=True)
+@frozen
 class Aside:
     """One event that was put aside.
 

@@ -12,7 +12,6 @@ import posixpath
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -22,7 +21,7 @@ from ..errors.escapes import one_line, shown
 from ..host import Host
 from ..jails.hook_scripts import scripts
 from ..jails.membership import find
-from ..model import Account
+from ..model import Account, frozen
 from ..paths import QUARANTINE, TABLES
 from ..system.event_workers import WorkerProcess, scopes
 from ..system.quarantine import Taken, take
@@ -44,7 +43,7 @@ class Result(Enum):
     NOTHING = "nothing"  # no script and no plugin wants it, or no user is configured
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """The result of a delivery, and the reason in one line.
 

@@ -240,7 +240,7 @@ def test_useradd_waits_for_no_module_that_its_hook_does_not_need(machine: Machin
     ours = {name for name in found if name.startswith("sftpjail.")}
     assert len(ours) <= 132, sorted(ours)
     assert not [name for name in ours if name.endswith(".check") or ".selftest" in name]
-    assert not found & {"difflib", "paramiko", "rich", "sftpjail.openssh.public_keys"}
+    assert not found & {"difflib", "hashlib", "paramiko", "rich", "sftpjail.openssh.public_keys"}
     others = {f"sftpjail.cli.{name}" for name in ("imports", "metrics", "mounts", "watch")}
     found = modules_of(machine, "list")
     assert not found & others, "a command loads no module of another"

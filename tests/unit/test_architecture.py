@@ -470,6 +470,19 @@ def test_no_function_is_longer_than_forty_lines(name: str) -> None:
         assert (function.end_lineno or 0) - function.lineno + 1 - doc <= 40, function.name
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_frozen_dataclasses_share_their_methods(name: str) -> None:
+    """By `frozen` of model.py: each dataclass that compiles its own costs every start of a program."""
+    found = [
+        node.lineno
+        for node in ast.walk(tree_of(name))
+        if isinstance(node, ast.ClassDef)
+        for made in node.decorator_list
+        if ast.unparse(made) == "dataclass(frozen=True)"
+    ]
+    assert found == []
+
+
 def test_the_unit_tests_mirror_the_package() -> None:
     rooms = {path.name for path in (PROJECT / "sftpjail").iterdir() if path.is_dir()}
     ours = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftpjail.errors import UsageError
 from sftpjail.errors.escapes import one_line
-from sftpjail.model import Account, Profile, free_text, in_units, inside, size, valid_name
+from sftpjail.model import Account, Profile, free_text, frozen, in_units, inside, size, valid_name
 
 SPECIAL = set(" \t\r\n\v\f\0,=*?!/\\'\"#%:;|&<>()[]{}`~")
 
@@ -159,3 +161,38 @@ def test_words_of_an_administrator_have_an_end() -> None:
     assert free_text(" é" * 100 + "  ", "--reason") == "é" + " é" * 99
     with pytest.raises(UsageError, match="--reason has 201 characters, and may have 200"):
         free_text("x" * 201, "--reason")
+
+
+@frozen
+class Place:
+    path: str
+    mode: int = 0o755
+    because: str = dataclasses.field(default="", compare=False)
+    secret: str = dataclasses.field(default="", repr=False)
+
+
+@frozen
+class Room(Place):
+    names: tuple[str, ...] = ()
+
+
+def test_frozen_does_what_a_frozen_dataclass_does() -> None:
+    one = Room("/srv", because="of a test", secret="x", names=("a",))
+    same = dataclasses.replace(one, because="of another")
+    assert one == same and hash(one) == hash(same) and len({one, same}) == 1
+    for changed in ({"path": "/"}, {"mode": 0}, {"secret": "y"}, {"names": ()}):
+        other = dataclasses.replace(one, **changed)
+        assert one != other and hash(one) != hash(other), changed
+    assert Room("/srv") != Place("/srv") and Place("/srv") != ("/srv", 0o755, "", "")
+    assert repr(one) == "Room(path='/srv', mode=493, because='of a test', names=('a',))"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.mode = 0  # type: ignore[misc]
+
+
+def test_a_plugin_may_derive_a_dataclass_of_its_own() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Mine(Room):
+        size: int = 0
+
+    assert Mine("/srv", size=1) == Mine("/srv", size=1) != Mine("/srv", size=2)
+    assert repr(Mine("/srv", size=1)).endswith("names=(), size=1)")

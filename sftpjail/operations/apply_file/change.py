@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ...accounts_file.entry import Entry, shown_values
 from ...errors.escapes import counted, shown
+from ...model import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Change:
     """The change of one account.
 

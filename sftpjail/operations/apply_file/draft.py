@@ -9,13 +9,13 @@ from ...accounts_file.entry import Entry
 from ...actions import NewAccount
 from ...engine.plan import Event, OnMount, OnUnmount, Step
 from ...jails.closing import today
-from ...model import Account, Key, Profile
+from ...model import Account, Key, Profile, frozen
 from ..export import KeyLine
 
 OVERRIDE = "a file of accounts never overrides this; see sftpjail adopt --force"
 
 
-@dataclass(frozen=True)
+@frozen
 class NewJail:
     """A new account and its jail.
 

@@ -6,20 +6,19 @@ import posixpath
 import shlex
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from shlex import quote
 
 from ...errors.escapes import look_at
 from ...formats import fixes
 from ...host import Host
-from ...model import Account, Problem, is_roots, normal
+from ...model import Account, Problem, frozen, is_roots, normal
 from ...openssh.public_keys import Entry, survey
 from ...openssh.settings import Settings
 
 _UNKNOWN = ("%f", "%k", "%t", "%D", "%C")  # these depend on the connection, or on the key offered
 
 
-@dataclass(frozen=True)
+@frozen
 class CommandKeys:
     """The result of AuthorizedKeysCommand for an account: its argv, and keys or a problem."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ... import Profile, Remove, SftpJailError, WriteFile
 from ...actions import Action
@@ -13,6 +12,7 @@ from ...formats.tagged_lines import Style, edit
 from ...host import Host
 from ...jails import addresses
 from ...jails.closing import match_block
+from ...model import frozen
 from ...openssh.daemons import Daemon
 from ...openssh.match_blocks import (
     DIRECTORY,
@@ -221,7 +221,7 @@ def where_from(connection: str) -> str:
     return f" for connections with {peculiar(connection)}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Lack:
     """A setting that sshd does not apply to a profile's members in some kind of connection."""
 
