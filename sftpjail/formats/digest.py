@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Protocol
 
@@ -18,12 +20,15 @@ class Hash(Protocol):
 
 def sha256(content: bytes = b"") -> Hash:
     """Return a hash of some bytes."""
-    for name in ("_sha2", "_sha256"):  # since Python 3.12, and before
+    return _constructor()(content)
+
+
+@cache
+def _constructor() -> Callable[[bytes], Hash]:
+    for name in ("_sha2", "_sha256", "hashlib"):  # since Python 3.12, before, and always
         try:
-            made: Hash = import_module(name).sha256(content)
+            found: Callable[[bytes], Hash] = import_module(name).sha256
         except ImportError:
             continue
-        return made
-    import hashlib  # late: see above
-
-    return hashlib.sha256(content)
+        return found
+    raise AssertionError("Python has no hashlib")
