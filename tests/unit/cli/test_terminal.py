@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from sftpjail.cli.terminal import natural, table, total, wrapped
+from sftpjail.errors.escapes import one_line
 
 cells = st.text(st.characters(blacklist_categories=("C", "Z", "M")), max_size=60)
 
@@ -31,11 +32,13 @@ def test_the_first_that_yields_is_cut_first(monkeypatch: pytest.MonkeyPatch) -> 
 
 @given(st.lists(cells.filter(bool)), st.integers(40, 120))
 @example(["0" + "⺀" * 30], 40)
+@example(["\N{HANGUL CHOSEONG FILLER}"], 40)
 def test_a_text_is_broken_between_words(words: list[str], columns: int) -> None:
     lines = wrapped(" ".join(words), columns, "- ", "  > ")
     assert max(map(cell_len, lines)) <= columns
-    if max(map(cell_len, words), default=0) < 36:
-        assert [word for line in lines for word in line[2:].removeprefix("> ").split()] == words
+    seen = [one_line(word) for word in words]
+    if max(map(cell_len, seen), default=0) < 36:
+        assert [word for line in lines for word in line[2:].removeprefix("> ").split()] == seen
 
 
 def test_a_last_cell_goes_on_below_where_a_word_would_break() -> None:
