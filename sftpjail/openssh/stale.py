@@ -16,6 +16,8 @@ from .daemons import Daemon, changed_state
 from .match_blocks import DIRECTORY
 from .settings import PROBE, Settings, effective
 
+GRACE = 0.5  # seconds for a reload to finish
+
 
 def has_read(daemon: Daemon, host: Host, told: Settings | None = None) -> tuple[float, bool]:
     """Return when an sshd read its configuration, and whether that is known.
@@ -75,7 +77,7 @@ def left_unread(daemon: Daemon, host: Host, told: Settings | None = None) -> lis
 
 def soon(true: Callable[[], bool]) -> bool:
     """Return whether a condition becomes true within half a second, for a reload to finish."""
-    deadline = time.monotonic() + 0.5
+    deadline = time.monotonic() + GRACE
     while not (answer := true()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return answer

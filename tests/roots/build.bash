@@ -3,8 +3,8 @@
 
 packages=openssh-server,openssh-client,adduser,passwd,rsyslog,logrotate,cron,systemd,systemd-sysv,dbus,libpam-systemd
 packages+=,systemd-container,python3,python3-pluggy,python3-configobj,python3-rich,python3-pytest,python3-hypothesis
-packages+=,python3-pip,python3-setuptools,python3-wheel,make,git,procps,psmisc,iproute2,attr,acl,e2fsprogs,sudo,rsync
-packages+=,strace,scdoc,man-db,lftp,rclone,less,shellcheck,libnss-extrausers,python3-paramiko
+packages+=,python3-pytest-xdist,python3-pip,python3-setuptools,python3-wheel,make,git,procps,psmisc,iproute2,attr,acl
+packages+=,e2fsprogs,sudo,rsync,strace,scdoc,man-db,lftp,rclone,less,shellcheck,libnss-extrausers,python3-paramiko
 linters="ruff==0.17.6 mypy==2.4.1"
 
 # What builds and judges packages, of Debian's kind and of Arch's, and the shells that they bring completions for.

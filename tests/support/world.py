@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -357,7 +358,9 @@ class World:
 
     def engine(self, wanted: Callable[[World], list[Action]]) -> Engine:
         """Return an engine whose one plugin wants these actions at on_setup and on_user_create."""
-        manager = Manager(Config(plugins_disable=BUNDLED))
+        manager = _manager()
+        for name, _ in manager.plugins.list_name_plugin():
+            manager.plugins.unregister(name=name)
         manager.plugins.register(_Plugin(self, wanted), "tester")
         return Engine(Config(), FakeHost(files=WorldFiles(self)), manager)
 
@@ -376,6 +379,12 @@ class World:
     def interrupted(self) -> bool:
         """Return whether there is a journal, which the next run goes on from."""
         return (self.state / "journal").exists()
+
+
+@cache
+def _manager() -> Manager:
+    """One for all worlds, of which there are thousands."""
+    return Manager(Config(plugins_disable=BUNDLED))
 
 
 class _Plugin:

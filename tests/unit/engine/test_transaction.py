@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fakes import FakeHost, Programs
 from furnished import MAP, MakeWorld, committed, everything, worlds
+from whole import ALL
 from world import Death, World
 
 from sftpjail.actions import (
@@ -48,6 +49,13 @@ from sftpjail.system.programs import Answer
 __all__ = ["worlds"]
 
 EARLY = 6
+# The steps from which on files are written out together, and whether a call that failed once always fails.
+FAILURES = pytest.mark.parametrize(
+    ("many", "sticky"),
+    [(32, False), (0, True), *([(32, True), (0, False)] if ALL else [])],
+    indirect=["many"],
+    ids=["few-once", "many-for-good", *(["few-for-good", "many-once"] if ALL else [])],
+)
 
 
 def apply(world: World, wanted: Callable[[World], list[Action]] = everything) -> list[str]:
@@ -232,7 +240,7 @@ def test_a_program_that_refuses_rolls_everything_back(worlds: MakeWorld, program
 
 
 @pytest.mark.usefixtures("many")
-@pytest.mark.parametrize("sticky", [False, True])
+@FAILURES
 def test_every_call_may_fail_once_or_for_good(worlds: MakeWorld, sticky: bool) -> None:
     before, after, calls = outcome(worlds)
     wrong = []
@@ -562,7 +570,7 @@ def test_stages_that_died_are_put_back_by_a_recovery_that_died(
 
 
 @pytest.mark.usefixtures("many")
-@pytest.mark.parametrize("sticky", [False, True])
+@FAILURES
 def test_stages_may_fail_at_every_call(worlds: MakeWorld, sticky: bool) -> None:
     before, after, calls = staged_outcome(worlds)
     wrong = []

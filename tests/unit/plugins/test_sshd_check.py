@@ -13,6 +13,7 @@ from golden import BIND, DROPIN, GOLDEN, MAIN, Fire, Sshd, ann
 from sftpjail import Account, Choice, Fact, Problem, Profile
 from sftpjail.config import Config
 from sftpjail.jails.states import State, States
+from sftpjail.openssh import stale
 from sftpjail.openssh.settings import effective
 from sftpjail.plugins.sshd import writers
 from sftpjail.plugins.sshd.differences import PENDING
@@ -25,8 +26,9 @@ SHADOWED = "it comes before our Match block, and the first value wins"
 
 
 @pytest.fixture(autouse=True)
-def good(tree: Tree, sshd: Sshd) -> None:
-    """A host that is set up, and an sshd that runs."""
+def good(tree: Tree, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that is set up, and an sshd that runs, which will not do by itself what it has not done."""
+    monkeypatch.setattr(stale, "GRACE", 0)
     tree.write(DROPIN, GOLDEN)
     tree.write("/run/sshd.pid", "7\n")
     reload(tree)
