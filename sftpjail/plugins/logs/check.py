@@ -40,8 +40,7 @@ def _daemon(name: str, host: Host, config: Config) -> list[Problem]:
     """Return that a log daemon does not run, or writes into a file that was deleted."""
     file = config.logs.file
     if not _runs(name, host):
-        what, why = f"{name} does not run", f"nothing is written to {file}"
-        return [Problem(what, why, _restart(name, host))]
+        return [_stopped(name, f"nothing is written to {file}", host)]
     pid = host.daemons.writes_deleted(file)
     if pid is None or host.lstat(file) is not None:
         return []
@@ -53,6 +52,10 @@ def _daemon(name: str, host: Host, config: Config) -> list[Problem]:
         fix = f"kill -HUP {pid}"
     what = f"{file} was deleted, and {name} goes on writing into it"
     return [Problem(what, "nobody can read that", fix)]
+
+
+def _stopped(name: str, why: str, host: Host) -> Problem:
+    return Problem(f"{name} does not run", why, _restart(name, host))
 
 
 def _dropped(name: str, host: Host, config: Config) -> list[Problem]:
@@ -123,6 +126,8 @@ def _of_account(account: Account, name: str, host: Host, config: Config) -> list
     if host.lstat(RULES[name]) is None:
         what = f"{name} has no rule for jails, {RULES[name]}"
         return [Problem(what, why, f"sftpjail setup && {restart}")]
+    if not _runs(name, host):
+        return [_stopped(name, why, host)]
     return [Problem(f"{name} does not read from {source}", why, restart)]
 
 

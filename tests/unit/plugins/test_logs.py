@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from sftpjail import (
 )
 from sftpjail.actions import MOUNT_OPTIONS
 from sftpjail.config import Config, Events, Logs
+from sftpjail.operations.diagnosis import once
 from sftpjail.plugins.logs import changes as plugin
 
 RSYSLOG, SYSLOG_NG = "/etc/rsyslog.d/10-sftpjail.conf", "/etc/syslog-ng/conf.d/sftpjail.conf"
@@ -264,6 +266,16 @@ def test_on_check_of_a_daemon_that_does_not_run(good: Tree, fire: Fire, programs
     programs.answer("systemctl", "is-active", "--quiet", "rsyslog", code=3)
     (problem,) = fire("logs", "on_check", good.host(), account=None)
     assert problem.fix == "systemctl restart rsyslog"
+
+
+def test_a_daemon_that_does_not_run_is_one_problem_of_all_jails(good: Tree, fire: Fire) -> None:
+    del good.pids["rsyslog"]
+    good.sockets = set()
+    (of_host,) = fire("logs", "on_check", good.host(), account=None)
+    (of_ann,) = fire("logs", "on_check", good.host(), account=ann())
+    assert of_ann == replace(of_host, why=UNLOGGED)
+    found = once([replace(of_host, about="host"), replace(of_ann, about="ann")])
+    assert [problem.concerns for problem in found] == [("ann",)]
 
 
 def test_on_check_under_systemd_asks_the_unit_and_no_pid_file(
