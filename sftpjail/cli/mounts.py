@@ -198,7 +198,9 @@ def _refuse_below(account: Account, path: str, host: Host) -> None:
         first = below[0].removeprefix(account.jail)
         raise SftpJailError(
             f"{below[0]} is mounted below {path}",
-            f"sftpjail umount {account.name} {quote(first)}",
+            choices=(
+                ("to remove that one first", f"sftpjail umount {account.name} {quote(first)}"),
+            ),
         )
 
 

@@ -459,5 +459,7 @@ def _refuse_more(
                 target = bind.target.removeprefix(account.jail)
                 raise SftpJailError(
                     f"{name} has mounts that were made after the import",
-                    f"sftpjail umount {quote(name)} {quote(target)}",
+                    choices=(
+                        ("to remove this one", f"sftpjail umount {quote(name)} {quote(target)}"),
+                    ),
                 )

@@ -8,7 +8,7 @@ mounts in the history. Anything that was only adapted to the configuration stays
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from shlex import quote
 from typing import Any
 
@@ -148,7 +148,7 @@ class Inverse:
             what = differs(left, engine.host)
             if what:
                 words = f"what transaction {self.entry['id']} left in {what} was changed since"
-                raise SftpJailError(words, instead(self.items))
+                raise refusal(words, self.items)
 
     def plan(self, engine: Engine) -> Plan:
         """Return the plan.
@@ -276,7 +276,7 @@ class Inverse:
 
     def _leave(self, name: str, items: list[Kept], added: bool, engine: Engine) -> None:
         """Remove a jail that the transaction made, and with ADDED also the account."""
-        remedy = _removal(name, added)
+        removal = _removal(name, added)
         account = _same(name, items, engine)
         if not account.local:
             group = ""
@@ -288,7 +288,7 @@ class Inverse:
             )
         if added and not self.force:
             refuse_if_used(account, self.entry["time"], engine, self.entry["id"])
-        _refuse_more(account, items, remedy, engine)
+        _refuse_more(account, items, removal, engine)
         found, events = leave_events(name, engine, added)
         if found is None:
             raise SftpJailError(f"{name} is not jailed any more")
@@ -523,10 +523,8 @@ def _refuse_later(entry: Entry, entries: Sequence[Entry]) -> None:
             for kept in accounts.get(one.get("account", ""), ())
         )
         if builds or places & {_place(left) for left in _lefts(later)}:
-            raise SftpJailError(
-                f"transaction {later['id']} came later and builds on {entry['id']}",
-                instead(entry["undo"]),
-            )
+            words = f"transaction {later['id']} came later and builds on {entry['id']}"
+            raise refusal(words, entry["undo"])
 
 
 def _lefts(entry: Entry) -> list[Kept]:
@@ -567,55 +565,64 @@ def _builds_on(later: Kept, kept: Kept) -> bool:
 _WHOLE = ("added", "deleted", OnKeyMigrate.hook)
 
 
-def instead(items: Sequence[Kept]) -> str:
-    """Return the command that has the intended effect, to suggest it instead."""
-    if imported(items):
-        return "sftpjail history"
-    for item in items:
-        if item["event"] in _COMMANDS:
-            return _COMMANDS[item["event"]]
-    accounts = by_account(items)
-    commands = [_instead_of(quote(name), about) for name, about in accounts.items()]
-    if len(commands) > _MOST or not commands:
-        return "sftpjail history"
-    return " && ".join(commands)
+def refusal(words: str, items: Sequence[Kept]) -> SftpJailError:
+    """Return the error that a transaction is not undone, with what has the intended effect instead.
 
-
-_MOST = 8  # accounts that one command names
-
-
-def _instead_of(name: str, items: Sequence[Kept]) -> str:
-    """Return that command for one account, whose name is quoted."""
+    A command that takes something away is a choice.
+    """
     events = {item["event"] for item in items}
+    if imported(items):
+        return SftpJailError(words, look_at("sftpjail history"))
+    if OnSetup.hook in events:
+        label = "to remove from this host what sftpjail made"
+        return SftpJailError(words, choices=((label, "sftpjail teardown"),))
+    if events & {OnTeardown.hook, OnDetach.hook}:
+        return SftpJailError(words, "sftpjail setup")
+    choices = [
+        choice
+        for name, about in by_account(items).items()
+        for choice in _instead_of(name, {item["event"] for item in about})
+    ]
+    if not choices or len(choices) > _MOST:
+        return SftpJailError(words, look_at("sftpjail history"))
+    return SftpJailError(words, choices=choices)
+
+
+_MOST = 8  # choices that one error names
+
+
+def _instead_of(name: str, events: Collection[str]) -> list[tuple[str, str]]:
+    """Return the choice that has the effect for one account, with its label, if there is any."""
     if "added" in events or OnUserCreate.hook in events:
-        return _removal(name, "added" in events)
+        return [_removal(name, "added" in events)]
     if "deleted" in events:
-        return f"sftpjail add {name}"
-    return f"sftpjail {'adopt' if OnUserRemove.hook in events else 'history'} {name}"
+        return [(f"to make the account {name} anew", f"sftpjail add {quote(name)}")]
+    if OnUserRemove.hook in events:
+        return [(f"to jail {name} again", f"sftpjail adopt {quote(name)}")]
+    return []
 
 
-_COMMANDS = {
-    OnSetup.hook: "sftpjail teardown",
-    OnTeardown.hook: "sftpjail setup",
-    OnDetach.hook: "sftpjail setup",
-}
+def _removal(name: str, deleted: bool) -> tuple[str, str]:
+    """Return the choice to remove a jail, or an account with it."""
+    if deleted:
+        label = f"to delete the account {name}"
+        return label, f"sftpjail remove --delete-account {quote(name)}"
+    return f"to make {name} an ordinary account", f"sftpjail remove {quote(name)}"
 
 
-def _removal(name: str, deleted: bool) -> str:
-    return f"sftpjail remove {'--delete-account ' * deleted}{name}"
-
-
-def _refuse_more(account: Account, items: list[Kept], remedy: str, engine: Engine) -> None:
+def _refuse_more(
+    account: Account, items: list[Kept], removal: tuple[str, str], engine: Engine
+) -> None:
     """Refuse to remove a jail that has keys or mounts from other transactions."""
     host, name = engine.host, account.name
     lines = {item["key"] for item in items if item["event"] == OnKeyAdd.hook}
     targets = {item["bind"]["target"] for item in items if item["event"] == OnMount.hook}
     ours = keyfile(name) in host.origin(name).made
     if ours and any(key.line not in lines for key in present(account, host).values()):
-        raise SftpJailError(f"{name} has keys by now that came otherwise", remedy)
+        raise SftpJailError(f"{name} has keys by now that came otherwise", choices=(removal,))
     binds = [bind for bind in host.binds(name) if bind.role == "mount"]
     if any(bind.target not in targets for bind in binds):
-        raise SftpJailError(f"{name} has mounts by now that came otherwise", remedy)
+        raise SftpJailError(f"{name} has mounts by now that came otherwise", choices=(removal,))
 
 
 # -- accounts, mounts and keys -------------------------------------------------------------------

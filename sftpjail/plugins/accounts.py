@@ -307,8 +307,13 @@ def _refuse_to_stay(account: Account, groups: Sequence[Group], host: Host) -> No
             raise SftpJailError(
                 f"{account.name} is in {group.name}, which has the gid of a jail group "
                 f"({group.gid}), so that sshd jails it all the same",
-                f"gpasswd -d {quote(account.name)} {quote(group.name)} && "
-                f"sftpjail remove {quote(account.name)}",
+                choices=(
+                    (
+                        f"to take it out of {group.name}, too",
+                        f"gpasswd -d {quote(account.name)} {quote(group.name)} && "
+                        f"sftpjail remove {quote(account.name)}",
+                    ),
+                ),
                 advice=f"or give {group.name} another gid first",
             )
     if account.name in profile.match_user:

@@ -310,6 +310,9 @@ def test_an_undo_loses_nothing_that_came_since(machine: Machine) -> None:
     machine.sh(f"cp {key} /root/kept; cat {other}.pub >>{key}")
     refused(machine, "sftpjail", "undo", says="ann has keys that were added after the import")
     machine.sh(f"cat /root/kept >{key}")
+    machine.sh("useradd -m eve && usermod -aG sftponly eve")
+    refused(machine, "sftpjail", "undo", says="eve was added to these jails after the import")
+    machine.sh("userdel -r eve")
     machine.run("sftpjail", "undo")
     assert [
         path for path in changes(before, snapshot(machine)) if "/var/lib/sftpjail/" not in path

@@ -104,7 +104,8 @@ class NewAccounts:
             raise SftpJailError(f"there is a group {name} already", advice="see groupdel(8)")
         if make_way(name, self._engine):
             words = f"something is left of an earlier account {name}"
-            raise SftpJailError(words, f"sftpjail remove {quote(name)}")
+            label = "to remove its keys, mounts and record"
+            raise SftpJailError(words, choices=((label, f"sftpjail remove {quote(name)}"),))
         return profile
 
     def _judge_group(self, name: str, profile: Profile) -> None:
@@ -125,7 +126,12 @@ class NewAccounts:
             if group is not None and name in group.members:
                 raise SftpJailError(
                     f"the group {other.group} lists {name}, and so profile {other.name} jails it",
-                    f"gpasswd --delete {quote(name)} {quote(other.group)}",
+                    choices=(
+                        (
+                            f"to take {name} out of {other.group}",
+                            f"gpasswd --delete {quote(name)} {quote(other.group)}",
+                        ),
+                    ),
                 )
 
     def _account(self, entry: Entry, profile: Profile) -> Account:

@@ -302,7 +302,8 @@ def test_mounts_as_commands(run: Run, stage: Stage) -> None:
     )
     no_mount = "sftpjail: ann has no mount at /we; nothing was changed\n"
     inner = (
-        f"sftpjail: {JAIL}/web/in is mounted below {JAIL}/web\n  fix: sftpjail umount ann /web/in\n"
+        f"sftpjail: {JAIL}/web/in is mounted below {JAIL}/web\n"
+        "  choice: to remove that one first: sftpjail umount ann /web/in\n"
     )
     own = (
         "sftpjail: /home/ann belongs to every jail of profile sftponly\n"

@@ -215,6 +215,7 @@ def test_undo_refuses_what_something_later_builds_on(run: Run, place: Path, stag
     assert run("umount", "ann", "/web")[0] == 0, run.err
     assert run("mount", "ann", "/srv/web", "/web", "--read-only")[0] == 0, run.err
     assert run("undo", "1")[0] == 1 and "transaction 2 came later and builds on 1" in run.err
+    assert "fix:" not in run.err and "look at it with `sftpjail history`" in run.err
     fstab = stage.tree.root / "etc/fstab"
     fstab.write_text(fstab.read_text().replace("/srv/web ", "/srv/wob "))
     assert run("undo", "3")[0] == 1 and "left in /etc/fstab was changed since" in run.err
@@ -347,7 +348,8 @@ def test_undo_refuses_an_account_that_was_changed_since(
     stage.tree.account("dora", 1004)  # which writes them
     assert run("undo", "--yes")[0] == 1
     assert "what transaction 1 left in the account carl was changed since" in run.err
-    assert "fix: sftpjail remove carl" in run.err
+    assert "fix:" not in run.err, "what takes something away is a choice"
+    assert "choice: to make carl an ordinary account: sftpjail remove carl" in run.err
 
 
 def test_undo_refuses_what_apply_would_do_again(run: Run, place: Path, stage: Stage) -> None:
@@ -363,7 +365,8 @@ def test_undo_takes_no_key_that_came_otherwise(run: Run, place: Path, stage: Sta
     assert run("key", "add", "carl", str(path))[0] == 0, run.err
     assert run("undo", "--yes", "1")[0] == 1
     assert "transaction 2 came later and builds on 1" in run.err
-    assert "fix: sftpjail remove carl" in run.err
+    assert "fix:" not in run.err, "what takes something away is a choice"
+    assert "choice: to make carl an ordinary account: sftpjail remove carl" in run.err
     keys = stage.tree.root / "etc/ssh/authorized_keys/carl"
     keys.write_text(keys.read_text() + "ssh-ed25519 AAAAgoodOTHER other\n")
     assert run("undo", "2")[0] == 0, run.err

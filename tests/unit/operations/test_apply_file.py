@@ -11,6 +11,7 @@ from fakes import Programs
 from fakesshd import sshd
 from played import Stage, stage
 
+from sftpjail import Choice
 from sftpjail.accounts_file.entry import Entry, MountWanted
 from sftpjail.accounts_file.reading import FORMATS, form_of, read
 from sftpjail.accounts_file.writing import write
@@ -196,7 +197,7 @@ def test_a_profile_that_would_not_hold_the_account_is_refused(stage: Stage) -> N
     stage.join("sftponly", "eve")
     said = wants(stage, "name,profile\neve,web\n").errors["eve"]
     assert "the group sftponly lists eve, and so profile sftponly jails it" in said.message
-    assert said.fix == "gpasswd --delete eve sftponly"
+    assert said.choices == (Choice("to take eve out of sftponly", "gpasswd --delete eve sftponly"),)
     assert not wants(stage, "name,profile\nfay,web\n").errors
     named = replace(first, match_user=("fay",))
     stage.config = replace(stage.config, profiles=(named, web))

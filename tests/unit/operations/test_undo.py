@@ -9,8 +9,8 @@ from fakesshd import Sshd, sshd
 from played import Stage, stage
 
 from sftpjail.actions import SetOwner
-from sftpjail.engine.plan import OnUserDisable, OnUserEnable
-from sftpjail.errors import JailUnknown, NotJailed
+from sftpjail.engine.plan import OnSetup, OnUserDisable, OnUserEnable
+from sftpjail.errors import JailUnknown, NotJailed, SftpJailError
 from sftpjail.jails.membership import find
 from sftpjail.operations.undo import Inverse
 from sftpjail.system import account_lines
@@ -38,6 +38,19 @@ def test_undo_of_disable_lets_nobody_in_without_a_jail(stage: Stage, sshd: Sshd)
     sshd.broken = "line 4: Bad configuration option: Nonsense"
     with pytest.raises(JailUnknown, match="Nonsense"):
         undo()
+
+
+def test_undo_of_setup_lets_nobody_out_whose_name_is_not_taken(stage: Stage) -> None:
+    item = {"event": OnSetup.hook, "first": True}
+    entry: dict[str, Any] = {"id": 1, "undo": [item], "left": []}
+    engine = stage.engine()
+    with pytest.raises(SftpJailError, match="still jailed: ann"):
+        Inverse(entry, [entry], engine, force=False).plan(engine)
+    stage.tree.account("a+b", 1100)
+    stage.join("sftponly", "a+b")
+    engine = stage.engine()
+    with pytest.raises(SftpJailError, match=r"a\+b would be an ordinary account"):
+        Inverse(entry, [entry], engine, force=False).plan(engine)
 
 
 @pytest.mark.parametrize(

@@ -409,4 +409,5 @@ def test_a_group_with_the_gid_of_a_jail_group(tree: Tree, fire: Fire) -> None:
     bob = ann(name="bob", uid=1002, gid=1002, home="/home/bob")
     with pytest.raises(SftpJailError, match="bob is in later, which has the gid") as caught:
         fire("accounts", "on_user_remove", tree.host(), account=bob, deleted=False)
-    assert caught.value.fix == "gpasswd -d bob later && sftpjail remove bob"
+    (choice,) = caught.value.choices
+    assert choice.command == "gpasswd -d bob later && sftpjail remove bob"
