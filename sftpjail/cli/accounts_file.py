@@ -234,12 +234,10 @@ def _ask(context: Context, file: AccountsFile) -> frozenset[str] | None:
         command += ["--format", given.format]
     if given.keep_going:
         command.append("--keep-going")
-    whole = ""
-    if given.file not in _STDIN:
-        whole = join([*command, given.file])
-    raise UsageError(
-        f"confirmation is needed: {words}", whole, advice="" if whole else "give --yes"
-    )
+    words = f"confirmation is needed: {words}"
+    if given.file in _STDIN:
+        raise UsageError(words, advice="give --yes")
+    raise UsageError(words, choices=(("to do that", join([*command, given.file])),))
 
 
 def _apply(

@@ -315,7 +315,8 @@ def _agreed(context: Context) -> frozenset[str] | None:
             return frozenset(one.account.name for one in chosen)
         raise UsageError("nobody was disabled")
     command = ["sftpjail", "review", "--inactive", f"{given.inactive}d", "--disable", "--yes"]
-    raise UsageError(f"it shuts out {words}", join([*command, *given.users]))
+    choice = ("to shut them out", join([*command, *given.users]))
+    raise UsageError(f"it shuts out {words}", choices=(choice,))
 
 
 _NOT_SINCE = {

@@ -115,4 +115,5 @@ def _ask(context: Context, opened: Sequence[str], number: int) -> None:
             return
         raise UsageError("nothing was undone")
     command = ["sftpjail", "undo", "--yes", *["--force"] * given.force, str(number)]
-    raise UsageError(f"it reopens access: {words}", shlex.join(command))
+    choice = ("to undo it all the same", shlex.join(command))
+    raise UsageError(f"it reopens access: {words}", choices=(choice,))
