@@ -157,9 +157,8 @@ class Tool(object):
     def fail(self, failed):
         """End the module with sftpjail's own words."""
         problem = failed.problem
-        asked = problem.get("fix") or problem.get("advice") or ""
-        if "confirm" in self.module.params and "--yes" in asked.split():
-            problem = dict(problem, fix="", advice="set confirm: true in the task")
+        if "confirm" in self.module.params and any("--yes" in way.split() for way in ways(problem)):
+            problem = dict(problem, fix="", choices=[], advice="set confirm: true in the task")
         if self.module.check_mode and problem["fix"] == SET_UP:
             self.module.exit_json(msg=problem["what"] + " yet", **self.prospect)
         self.module.fail_json(msg=sentence(problem), rc=failed.code, **told(problem))
@@ -179,15 +178,22 @@ class Tool(object):
 
 def told(problem):
     """Return the fields of a problem that a failed task has."""
-    return dict((name, problem.get(name, "")) for name in ("what", "why", "fix", "advice"))
+    fields = dict((name, problem.get(name, "")) for name in ("what", "why", "fix", "advice"))
+    return dict(fields, choices=problem.get("choices", []))
+
+
+def ways(problem):
+    """Return what may be done about a problem, each as it is to be read."""
+    choices = ["{label}: {command}".format(**choice) for choice in problem.get("choices", [])]
+    return [way for way in [problem.get("fix"), *choices, problem.get("advice")] if way]
 
 
 def sentence(problem):
-    """Return a problem as one line: what, why, and the command that fixes it."""
+    """Return a problem as one line: what, why, and the command that fixes it, or the choices."""
     text = problem["what"]
     if problem.get("why"):
         text += ": " + problem["why"]
-    help_text = problem.get("fix") or problem.get("advice")
+    help_text = "; or ".join(ways(problem))
     return text + (" (fix: " + help_text + ")" if help_text else "")
 
 

@@ -184,6 +184,12 @@ fix:
   returned: failure
   type: str
   sample: sftpjail setup
+choices:
+  description: Commands between which a person must decide, each with its label, or none.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
 advice:
   description: What to do where no command can fix it, or nothing.
   returned: failure
