@@ -35,6 +35,8 @@ SUBCOMMANDS = {
     "sftpjail": ("check", "explain", "history", "list", "log", "show", "test"),
     "systemctl": ("status", "show", "cat"),
 }
+# They take away a jail, an account, or what lies in it.
+TAKES = {"sftpjail": ("remove", "teardown", "undo", "disable", "umount")}
 # Of services that are the whole host's, whatever becomes of a jail.
 SERVICES = re.compile(
     r"/etc/(postfix|exim4|apache2|pam\.d|security|shells|login\.defs|nsswitch\.conf|sudoers)\b|postconf"
@@ -60,6 +62,8 @@ def wrongs(command: str) -> list[str]:
         found += _names(words)
         if name == "rm" and first.startswith("-") and "r" in first.lower():
             found.append("deletes a tree")
+        if first in TAKES.get(name, ()) or "--yes" in words or words[1:3] == ["key", "remove"]:
+            found.append(f"{name} {first} takes something away, or wants a yes: it is a choice")
     return found
 
 

@@ -147,7 +147,7 @@ def _lawful(problems: Problems) -> None:
         assert not problem["fix"] or wrongs(problem["fix"]) == [], problem
         for choice in problem["choices"]:  # a person may decide to delete, or about the whole host
             said = wrongs(choice["command"])
-            assert not [one for one in said if "deletes" not in one], problem
+            assert not [one for one in said if not re.search("deletes|a choice", one)], problem
 
 
 def _run(good: Jail, command: str) -> None:

@@ -79,6 +79,10 @@ def test_a_fix_is_a_command_and_has_no_placeholder(place: str) -> None:
         ("setfacl -m u:1000x:rwx /srv/web", "a name where"),
         ("loginctl disable-linger 1000", ""),
         ("rm -rI /srv/sftp/ann", "deletes a tree"),
+        ("sftpjail remove ann", "it is a choice"),
+        ("sftpjail key remove ann SHA256:abc", "it is a choice"),
+        ("sftpjail setup --yes", "it is a choice"),
+        ("sftpjail key add ann /root/a.pub", ""),
         ("rm /run/nologin", ""),
     ],
 )
