@@ -282,7 +282,7 @@ def _carry_out(context: Context, file: AccountsFile, engine: Engine, compared: C
         engine.progress("planning", 0, 0)
         stages = Stages(compared)
         plan = stages.first()
-        notices = engine.apply(plan, *stages.further())
+        notices = context.apply(engine, plan, *stages.further())
     count = counted(len(compared.changes), "account")
     context.report(plan, notices, _done(compared), f"{count} checked, all is as {file.path} says")
 

@@ -23,7 +23,7 @@ from ..system import arrivals, process_state, streams
 from ..system.syslog import tell
 
 if TYPE_CHECKING:
-    from ..engine.engine import Engine
+    from ..engine.engine import Engine, Stage
     from ..engine.plan import Event, Plan
 
 # Makes the parser of one command from its name and description.
@@ -188,8 +188,24 @@ class Context:
         if self.dry_run:
             self.say(plan.diff(engine.host) or [nothing or "nothing to do"])
             return plan
-        self.report(plan, engine.apply(plan), done, nothing, told=True)
+        self.report(plan, self.apply(engine, plan), done, nothing, told=True)
         return plan
+
+    @staticmethod
+    def apply(engine: Engine, plan: Plan, *further: Stage) -> list[str]:
+        """Apply a plan, and wait until the sshds that it has told to do so reread their files.
+
+        Meanwhile they refuse connections. Arguments, result and errors are those of `Engine.apply`.
+        """
+        from ..actions import Notify  # late: what only reads needs no engine
+
+        notices = engine.apply(plan, *further)
+        actions = [step.action for step in plan.steps]
+        if any(isinstance(action, Notify) and action.service == "sshd" for action in actions):
+            from ..operations.daemons import wait_until_read  # late: few changes tell sshd
+
+            wait_until_read()
+        return notices
 
     def report(
         self,

@@ -63,13 +63,13 @@ def undo(context: Context) -> int:
         done = f"transaction {entry['id']} is undone"
         if inverse.restore:
             plan = Plan([], list(inverse.restore))
-            context.report(plan, engine.apply(plan, planned, inverse.plan_rest), done)
+            context.report(plan, context.apply(engine, plan, planned, inverse.plan_rest), done)
         else:
             plan = planned(engine)
             rest = []
             if inverse.is_staged:
                 rest = [inverse.plan_rest]
-            context.report(plan, engine.apply(plan, *rest), done)
+            context.report(plan, context.apply(engine, plan, *rest), done)
     return _close(context, inverse)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,6 +48,16 @@ def reload_stale(engine: Engine) -> list[Problem]:
         what = f"it is not known whether sshd follows its configuration: {why}"
         advice = "run sftpjail check when that is gone"
         return [Problem(what, "sshd jails by what it has read", advice=advice, about="host")]
+
+
+def wait_until_read() -> None:
+    """Wait until every running sshd has read its configuration, for half a second at most.
+
+    Where that cannot be found out, this does not wait.
+    """
+    with contextlib.suppress(SftpJailError, OSError):
+        host = Host()
+        _waited(_stale(host), host, GRACE)
 
 
 def unfinished(left: Sequence[Problem]) -> int:

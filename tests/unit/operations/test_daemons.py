@@ -69,5 +69,19 @@ def test_a_daemon_is_told_again_if_it_is_slow(
     assert told == [listener] * times
 
 
+@pytest.mark.parametrize(("looks", "slept"), [(0, 0.0), (3, 0.15), (500, daemons.GRACE)])
+def test_a_change_ends_when_sshd_has_read_it(
+    looks: int, slept: float, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it rereads its files, it refuses connections."""
+    now, stale = [0.0], iter([[Daemon("/usr/sbin/sshd", pid=7)]] * looks)
+    monkeypatch.setattr(daemons, "Host", tree.host)
+    monkeypatch.setattr(daemons, "_stale", lambda host: next(stale, []))
+    monkeypatch.setattr(daemons.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(daemons.time, "sleep", lambda long: now.__setitem__(0, now[0] + long))
+    daemons.wait_until_read()
+    assert slept <= now[0] < slept + 0.1
+
+
 def test_a_jail_that_is_open_has_not_been_set_up() -> None:
     assert daemons.unfinished([Problem("sshd jails nobody", "", severity="open")]) == 1
